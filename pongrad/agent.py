@@ -1,0 +1,150 @@
+"""An agent: a network with what it needs to see and to act, and its file."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pongrad import kernels, storage
+from pongrad.errors import UserError
+from pongrad.games import SCREEN
+from pongrad.network import Network
+from pongrad.vision import Vision, new_record, new_sight
+
+FORMAT = "pongrad-agent-1"
+
+
+@dataclass
+class Agent:
+    """Plays from pixels.
+
+    Attributes:
+        network: from pixels to the logit of UP.
+        game: the Gymnasium id of the game it plays.
+        actions: the emulator's actions it chooses from, UP first.
+        vision: how it looks at the screen.
+        greedy: whether it plays its likelier action by default, instead of drawing one.
+    """
+
+    network: Network
+    game: str
+    actions: tuple[int, ...]
+    vision: Vision = field(default_factory=Vision)
+    greedy: bool = False
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def __repr__(self) -> str:
+        play = "greedy" if self.greedy else "sampled"
+        return f"Agent({self.game}, actions {self.actions}, {play}, {self.network})"
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forget the last screen; call it after each `env.reset()`.
+
+        Args:
+            seed: what the agent's random numbers in this game come from; None: fresh ones.
+        """
+        self._stream = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+        self._sight = new_sight(self.vision)
+        self._step = 0
+
+    def act(self, observation: NDArray[np.uint8], greedy: bool | None = None) -> int:
+        """Choose an action for a Gymnasium observation.
+
+        Args:
+            observation: uint8 [210, 160, 3], as `gymnasium.make("ALE/Pong-v5")` gives it.
+            greedy: the likelier action (True) or a drawn one (False); None: the agent's own way.
+
+        Returns:
+            The number to give to `env.step`.
+
+        Raises:
+            ValueError: the observation has another shape or type.
+        """
+        if observation.shape != (*SCREEN, 3) or observation.dtype != np.uint8:
+            raise ValueError(
+                f"observation is {observation.dtype} {observation.shape}, want uint8 {(*SCREEN, 3)}"
+            )
+        greedy = self.greedy if greedy is None else greedy
+        place = kernels.decide(
+            self.vision.eyes_rgb(observation),
+            True,
+            self._sight,
+            self.mind(self._stream, greedy),
+            self._step,
+            new_record(1, self.vision),
+            0,
+        )
+        self._step += 1
+        return self.actions[place]
+
+    def mind(self, stream: np.uint64, greedy: bool) -> tuple:
+        """What the kernel `decide` needs of the agent: its weights, a random stream, greedy or not."""
+        return tuple(self.network.weights.values()), stream, greedy
+
+    def description(self) -> dict[str, Any]:
+        """Everything but the weights, as JSON can hold it."""
+        return {
+            "game": self.game,
+            "actions": list(self.actions),
+            "vision": asdict(self.vision),
+            "greedy": self.greedy,
+        }
+
+    @staticmethod
+    def from_description(description: dict[str, Any], weights: dict[str, NDArray]) -> "Agent":
+        """The agent of this description around these weights, which are used, not copied."""
+        vision = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in description["vision"].items()
+        }
+        return Agent(
+            Network(weights),
+            description["game"],
+            tuple(description["actions"]),
+            Vision(**vision),
+            description["greedy"],
+        )
+
+    def copy(self) -> "Agent":
+        """The same agent with weights of its own."""
+        weights = {name: array.copy() for name, array in self.network.weights.items()}
+        return Agent.from_description(self.description(), weights)
+
+    def save(self, path: Path, **about: Any) -> None:
+        """Write the agent to a `.safetensors` file; `about` is kept with it for people to read."""
+        metadata = {"format": FORMAT, **self.description(), "about": about}
+        storage.save(path, self.network.weights, metadata)
+
+    @staticmethod
+    def load(source: str | Path) -> "Agent":
+        """The agent in a `.safetensors` file or a run folder (its best).
+
+        Raises:
+            UserError: there is none, or the file is damaged or not an agent.
+        """
+        path = Path(source)
+        if path.is_dir():
+            path = path / "best.safetensors"
+        weights, metadata = storage.load(path, FORMAT)
+        try:
+            agent = Agent.from_description(metadata, weights)
+            agent.check()
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is not a usable agent ({error}): use another one") from error
+        return agent
+
+    def check(self) -> None:
+        """Raise ValueError if the parts do not fit each other or a weight is not a finite number."""
+        size = self.vision.size
+        for name, array in self.network.weights.items():
+            if array.ndim != 2 or len(array) != size or array.dtype not in (np.float32, np.float64):
+                raise ValueError(f"{name} is {array.dtype} {array.shape}, want {size} rows of float32")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} has weights that are not finite")
+            size = array.shape[1]
+        if size != 1 or len(self.actions) != 2:
+            raise ValueError(f"{len(self.actions)} actions from {size} outputs, want 2 from 1")

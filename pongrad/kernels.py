@@ -1,0 +1,214 @@
+"""The compiled inner loops: plain functions on NumPy arrays, turned into machine code by Numba.
+
+Every loop runs in one fixed order on one thread, and no kernel may reorder floating-point sums, so the
+same numbers come out whatever the number of workers. float32 and float64 arrays both work: Numba
+compiles one version for each and keeps it on disk (`python -m pongrad.kernels` compiles them ahead).
+
+A batch of T sparse inputs is stored in compressed rows (CSR): input t has the non-zero pixels
+`pixels[offsets[t]:offsets[t + 1]]` with the values at the same places of `values`.
+"""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def look(eyes, out):
+    """Write the pixels that are on to `out`, ascending; return how many they are.
+
+    Args:
+        eyes: what to look at and how, see `vision.Vision.eyes`:
+            words: uint64 [height, width / 8], the screen, eight 8-bit colours a word (little-endian);
+            is_on: bool [256], True for the colours that are not background;
+            top, bottom, stride: rows top, top + stride, ... below bottom, and every stride-th column.
+        out: uint16 [pixels of the processed screen].
+    """
+    words, is_on, top, bottom, stride = eyes
+    pixels_a_word = 8 // stride
+    count = 0
+    index = 0
+    blank = ~words[top, 0]  # the last word that had no pixel on: nearly all words repeat it
+    for row in range(top, bottom, stride):
+        for column in range(words.shape[1]):
+            word = words[row, column]
+            if word != blank:
+                before = count
+                for k in range(pixels_a_word):
+                    if is_on[(word >> np.uint64(8 * stride * k)) & np.uint64(0xFF)]:
+                        out[count] = index + k
+                        count += 1
+                if count == before:
+                    blank = word
+            index += pixels_a_word
+    return count
+
+
+@njit(cache=True)
+def difference(before, now, pixels, values):
+    """Write the sparse difference `now - before` of two pixel sets; return how many pixels it has.
+
+    Args:
+        before, now: uint16, ascending pixels that are on.
+        pixels: uint16, receives the pixels that changed, ascending.
+        values: int8, receives +1 where a pixel went on, -1 where it went off.
+    """
+    count = i = j = 0
+    while i < len(before) or j < len(now):
+        if j == len(now) or (i < len(before) and before[i] < now[j]):
+            pixels[count] = before[i]
+            values[count] = -1
+            count += 1
+            i += 1
+        elif i == len(before) or now[j] < before[i]:
+            pixels[count] = now[j]
+            values[count] = 1
+            count += 1
+            j += 1
+        else:  # on in both: no change
+            i += 1
+            j += 1
+    return count
+
+
+@njit(cache=True)
+def forward(pixels, values, weights):
+    """The network's outputs for one sparse input: the same sums, in the same order, as its layers'.
+
+    Args:
+        pixels, values: the sparse input.
+        weights: a tuple of [inputs, units] arrays, bottom first, with a ReLU between any two.
+    """
+    first = weights[0]
+    out = np.zeros(first.shape[1], first.dtype)
+    for k in range(len(pixels)):
+        value = values[k]
+        pixel = pixels[k]
+        for unit in range(len(out)):
+            out[unit] += value * first[pixel, unit]
+    for w in weights[1:]:
+        below = out
+        out = np.zeros(w.shape[1], w.dtype)
+        for i in range(len(below)):
+            if below[i] > 0:
+                for unit in range(len(out)):
+                    out[unit] += below[i] * w[i, unit]
+    return out
+
+
+@njit(cache=True)
+def uniform(key, step):
+    """The `step`-th number in [0, 1) of the random stream `key` (both uint64).
+
+    SplitMix64 (Steele, Lea and Flood 2014) read at any position: a random stream without a state, so a
+    game taken up again at step t draws what it would have drawn had it never stopped.
+    """
+    z = key + (step + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(11)) * 2.0**-53  # the top 53 bits
+
+
+@njit(cache=True)
+def choose(logit, draw, greedy):
+    """0 (UP) or 1 (DOWN): UP where `draw`, uniform in [0, 1), falls below sigmoid(logit).
+
+    Greedy: the likelier action. sigmoid is written with tanh so that it never overflows.
+    """
+    threshold = 0.5 if greedy else draw
+    return 0 if threshold < 0.5 * (1 + np.tanh(0.5 * logit)) else 1
+
+
+@njit(cache=True)
+def decide(eyes, is_new, sight, mind, step, record, t):
+    """One step of an agent, from the screen to the action: all that it costs beside the emulator.
+
+    Args:
+        eyes: the screen, see `look`.
+        is_new: whether the screen has still to be looked at; if not, `sight` already holds it.
+        sight: pixels, uint16 [2, size], and counts, int64 [2]: in row `step % 2` the pixels that are on
+            in the screen of this step, in the other row those of the step before.
+        mind: weights, stream and greedy, see `forward`, `uniform` and `choose`.
+        step: counts the game's steps.
+        record: offsets, pixels, values (see the header) and actions (uint8), all written at place `t`.
+
+    Returns:
+        The place of the chosen action.
+    """
+    seen, counts = sight
+    weights, stream, greedy = mind
+    offsets, pixels, values, actions = record
+    now, before = step % 2, 1 - step % 2
+    if is_new:
+        counts[now] = look(eyes, seen[now])
+    start = end = offsets[t]
+    if step > 0:  # on a game's first step nothing has moved yet
+        end += difference(
+            seen[before, : counts[before]], seen[now, : counts[now]], pixels[start:], values[start:]
+        )
+    offsets[t + 1] = end
+    logit = forward(pixels[start:end], values[start:end], weights)[0]
+    actions[t] = choose(logit, uniform(stream, np.uint64(step)), greedy)
+    return actions[t]
+
+
+@njit(cache=True)
+def sparse_linear(offsets, pixels, values, weights, out):
+    """out[t] = x_t W for sparse x_t: add up the few rows of W whose pixel is not zero.
+
+    Args:
+        offsets, pixels, values: the sparse inputs x, see the module's header.
+        weights: [inputs, units].
+        out: [T, units], overwritten.
+    """
+    for t in range(len(out)):
+        for unit in range(out.shape[1]):
+            out[t, unit] = 0
+        for k in range(offsets[t], offsets[t + 1]):
+            value = values[k]
+            pixel = pixels[k]
+            for unit in range(out.shape[1]):
+                out[t, unit] += value * weights[pixel, unit]
+
+
+@njit(cache=True)
+def sparse_linear_backward(offsets, pixels, values, d_out, gradient):
+    """gradient += sum_t x_t^T d_out[t], touching only the rows whose pixel is not zero."""
+    for t in range(len(d_out)):
+        for k in range(offsets[t], offsets[t + 1]):
+            value = values[k]
+            pixel = pixels[k]
+            for unit in range(d_out.shape[1]):
+                gradient[pixel, unit] += value * d_out[t, unit]
+
+
+@njit(cache=True)
+def linear(x, weights, out):
+    """out[t] = x[t] W; x [T, inputs], weights [inputs, units], out [T, units] overwritten."""
+    for t in range(len(x)):
+        for unit in range(out.shape[1]):
+            out[t, unit] = 0
+        for i in range(x.shape[1]):
+            for unit in range(out.shape[1]):
+                out[t, unit] += x[t, i] * weights[i, unit]
+
+
+@njit(cache=True)
+def linear_backward(x, weights, d_out, gradient, d_x):
+    """gradient += sum_t x[t]^T d_out[t] and d_x[t] = W d_out[t] (overwritten)."""
+    for t in range(len(x)):
+        for i in range(x.shape[1]):
+            total = 0.0
+            for unit in range(d_out.shape[1]):
+                gradient[i, unit] += x[t, i] * d_out[t, unit]
+                total += weights[i, unit] * d_out[t, unit]
+            d_x[t, i] = total
+
+
+@njit(cache=True)
+def rmsprop(weights, gradient, mean_square, learning_rate, decay_rate, epsilon):
+    """One RMSProp step of gradient *ascent* on flat arrays, in place; see `optimisers.RMSProp`."""
+    for i in range(len(weights)):
+        g = gradient[i]
+        mean_square[i] = decay_rate * mean_square[i] + (1 - decay_rate) * g * g
+        weights[i] += learning_rate * g / (np.sqrt(mean_square[i]) + epsilon)

@@ -1,0 +1,65 @@
+"""The learner of recipe `classic`: REINFORCE (Williams 1992) as the source article has it.
+
+Every action of a game is pushed by how the point it belongs to ended: the gradient of a game is
+
+    sum_t  A_t  d log pi(a_t | x_t) / d weights,    A = standardise(discount(rewards))
+
+and the gradients of a batch of whole games are summed before the weights move once.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pongrad import policy
+from pongrad.network import Network
+from pongrad.optimisers import RMSProp
+from pongrad.play import Rollout
+from pongrad.returns import discount, standardise
+
+
+class Reinforce:
+    """Learns from whole games.
+
+    Attributes:
+        network: what learns; its weights are changed in place.
+        optimiser: how they move.
+    """
+
+    def __init__(self, network: Network, gamma: float, learning_rate: float, decay_rate: float) -> None:
+        """Start with an empty batch.
+
+        Args:
+            network: the policy, one logit.
+            gamma: discount a step.
+            learning_rate, decay_rate: RMSProp's.
+        """
+        self.network = network
+        self.gamma = gamma
+        self.optimiser = RMSProp(network.weights, learning_rate, decay_rate)
+        self._entropies: list[float] = []
+
+    def __repr__(self) -> str:
+        return f"Reinforce(gamma={self.gamma}, {self.optimiser}, {self.network})"
+
+    def add(self, game: Rollout) -> None:
+        """Add the gradient of one whole game to the batch."""
+        p = policy.probability_up(self.network.forward(game.inputs)[:, 0])
+        advantages = standardise(discount(game.rewards, self.gamma))
+        d_logits = policy.log_gradient(game.actions, p) * advantages.astype(p.dtype)
+        self.network.backward(d_logits[:, np.newaxis])
+        self._entropies.append(policy.entropy(p))
+
+    def update(self) -> dict[str, Any]:
+        """Move the weights by the batch's gradient and empty the batch.
+
+        Returns:
+            gradient_norm and entropy (nats a step), for the metrics.
+        """
+        gradients = self.network.gradients
+        squares = [float(np.vdot(gradient, gradient)) for gradient in gradients.values()]
+        losses = {"gradient_norm": sum(squares) ** 0.5, "entropy": float(np.mean(self._entropies))}
+        self.optimiser.step(gradients)
+        self.network.zero_gradients()
+        self._entropies.clear()
+        return losses

@@ -1,0 +1,33 @@
+"""From rewards to what each action was worth."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64s = NDArray[np.float64]
+
+
+def discount(rewards: NDArray[np.floating], gamma: float) -> Float64s:
+    """Discounted returns R_t = r_t + gamma R_{t+1}, starting anew at every point.
+
+    A non-zero reward ends a point, so nothing after it counts for the actions before it.
+
+    Args:
+        rewards: [steps], +1 or -1 where a point ended, else 0.
+        gamma: discount a step.
+    """
+    returns = np.zeros(len(rewards))
+    running = 0.0
+    for t in range(len(rewards) - 1, -1, -1):
+        running = rewards[t] if rewards[t] != 0 else gamma * running
+        returns[t] = running
+    return returns
+
+
+def standardise(returns: Float64s) -> Float64s:
+    """(returns - mean) / standard deviation; zeros where all returns are equal (nothing to learn)."""
+    centred = returns - returns.mean()
+    deviation = returns.std()
+    # Equal numbers may differ from their mean by a rounding error, and their deviation then is one too.
+    if deviation <= 1e-12 * np.abs(returns).max():
+        return np.zeros_like(returns)
+    return centred / deviation

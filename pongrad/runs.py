@@ -1,0 +1,233 @@
+"""A run's folder: what is in which file, and how a run is taken up again.
+
+    config.json          the recipe and its hyperparameters, and the versions that ran it
+    metrics.jsonl        one line an update
+    tensorboard/         the same for TensorBoard
+    checkpoints/         all that is needed to go on; the last three are kept
+    best.safetensors     the agent with the best mean score of 100 games
+    beat.safetensors     the agent that first beat the computer
+    learning_curve.png   a picture of it all
+    summary.json         the result
+"""
+
+import json
+import platform
+from collections import deque
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pongrad import storage
+from pongrad.agent import Agent
+from pongrad.errors import UserError
+from pongrad.games import Game, Purpose
+from pongrad.recipes import Classic
+from pongrad.storage import Tensors
+
+CHECKPOINT_FORMAT = "pongrad-checkpoint-1"
+CHECKPOINTS_KEPT = 3
+PACKAGES = ("pongrad", "ale-py", "gymnasium", "numpy", "numba")
+
+
+@dataclass
+class Progress:
+    """How far a training run has come.
+
+    Attributes:
+        update: updates of the weights.
+        frames: frames played.
+        games: games finished.
+        seconds: since the start of the process, over all sessions of the run.
+        scores: of the last 100 finished games, in the order in which they finished.
+        best_mean_score_100: the best mean of 100 finished games so far.
+        beat_frames, beat_seconds: when the mean of the last 100 finished games first passed 0.
+    """
+
+    update: int = 0
+    frames: int = 0
+    games: int = 0
+    seconds: float = 0.0
+    scores: deque[int] = field(default_factory=lambda: deque(maxlen=100))
+    best_mean_score_100: float | None = None
+    beat_frames: int | None = None
+    beat_seconds: float | None = None
+
+    def mean_score(self, last: int) -> float | None:
+        """The mean score of the last so many finished games, or of all if they are fewer."""
+        scores = list(self.scores)[-last:]
+        return sum(scores) / len(scores) if scores else None
+
+    @property
+    def mean_score_100(self) -> float | None:
+        """The mean score of the last 100 finished games; None before there are 100."""
+        return self.mean_score(100) if len(self.scores) == 100 else None
+
+
+@dataclass
+class Checkpoint:
+    """All that is needed to go on with a run as if it had never stopped."""
+
+    progress: Progress
+    games: list[Game]
+    weights: Tensors
+    optimiser: Tensors
+
+
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tensorboard: Any = None
+
+    def __repr__(self) -> str:
+        return f"RunFolder({self.path})"
+
+    @staticmethod
+    def create(config: Classic) -> "RunFolder":
+        """A folder for a new run, with its configuration in it.
+
+        Raises:
+            UserError: the folder holds a run already, or cannot be written to.
+        """
+        path = config.run
+        if path is None:
+            name, number = f"{config.recipe}-seed{config.seed}", 2
+            path = Path("runs", name)
+            while path.exists():
+                path = Path("runs", f"{name}-{number}")
+                number += 1
+        if (path / "config.json").exists():
+            raise UserError(f"{path} holds a run already: add --resume to go on with it, or give another --run")
+        try:
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {path}: {error.strerror}; give another --run") from error
+        settings = {name: value for name, value in asdict(config).items() if name not in ("run", "resume")}
+        versions = {package: version(package) for package in PACKAGES}
+        versions["python"] = platform.python_version()
+        folder = RunFolder(path)
+        storage.write_json(path / "config.json", {**settings, "versions": versions})
+        return folder
+
+    @staticmethod
+    def open(path: Path | None) -> "RunFolder":
+        """The folder of an earlier run; None: the newest under runs/.
+
+        Raises:
+            UserError: there is no run.
+        """
+        if path is None:
+            configs = sorted(Path("runs").glob("*/config.json"), key=lambda file: file.stat().st_mtime)
+            if not configs:
+                raise UserError("there is no run under runs/ to resume: name its folder with --run")
+            path = configs[-1].parent
+        if not (path / "config.json").is_file():
+            raise UserError(f"there is no run in {path} to resume: name another folder with --run")
+        return RunFolder(path)
+
+    def config(self) -> Classic:
+        """The configuration the run was started with."""
+        file = self.path / "config.json"
+        try:
+            settings = json.loads(file.read_text())
+            del settings["versions"]
+            return Classic(**settings, run=self.path, resume=True)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{file} is damaged ({error}): start a new run") from error
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, then remove all but the newest three."""
+        tensors = {f"weights.{name}": array for name, array in checkpoint.weights.items()}
+        tensors |= {f"optimiser.{name}": array for name, array in checkpoint.optimiser.items()}
+        for i, game in enumerate(checkpoint.games):
+            if game.emulator is not None:
+                tensors[f"game.{i}.emulator"] = np.frombuffer(game.emulator, np.uint8)
+        first = checkpoint.games[0]
+        metadata = {
+            "format": CHECKPOINT_FORMAT,
+            "progress": {**asdict(checkpoint.progress), "scores": list(checkpoint.progress.scores)},
+            "game": first.id,
+            "seed": first.seed,
+            "numbers": [game.number for game in checkpoint.games],
+        }
+        folder = self.path / "checkpoints"
+        storage.save(folder / f"{checkpoint.progress.update:08d}.safetensors", tensors, metadata)
+        for old in sorted(folder.glob("*.safetensors"))[:-CHECKPOINTS_KEPT]:
+            old.unlink(missing_ok=True)
+
+    def load_checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint; None if the run was stopped before its first.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        files = sorted((self.path / "checkpoints").glob("*.safetensors"))
+        if not files:
+            return None
+        tensors, metadata = storage.load(files[-1], CHECKPOINT_FORMAT)
+        try:
+            progress = Progress(**metadata["progress"])
+            progress.scores = deque(progress.scores, maxlen=100)
+            games = []
+            for i, number in enumerate(metadata["numbers"]):
+                game = Game(metadata["game"], metadata["seed"], Purpose.TRAINING, number)
+                if (state := tensors.get(f"game.{i}.emulator")) is not None:
+                    game = replace(game, emulator=state.tobytes())
+                games.append(game)
+            return Checkpoint(
+                progress, games, _with_prefix(tensors, "weights."), _with_prefix(tensors, "optimiser.")
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{files[-1]} is damaged ({error}): delete it to use the one before") from error
+
+    def save_agent(self, name: str, agent: Agent, progress: Progress) -> None:
+        """Write `best.safetensors` or `beat.safetensors`."""
+        about = {"update": progress.update, "frames": progress.frames, "games": progress.games}
+        agent.save(self.path / name, **about, mean_score_100=progress.mean_score_100)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        file = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def rewind_metrics(self, update: int) -> None:
+        """Forget the metrics of updates after this one, which a resumed run will play again."""
+        kept = [line for line in self.metrics() if line["update"] <= update]
+        storage.write(self.path / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in kept).encode())
+        self._open_tensorboard(purge_step=update + 1)
+
+    def add_metrics(self, line: dict[str, Any]) -> None:
+        """Add one update's line to metrics.jsonl and to TensorBoard (against frames)."""
+        try:
+            with open(self.path / "metrics.jsonl", "a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}/metrics.jsonl: {error.strerror}") from error
+        if self._tensorboard is None:
+            self._open_tensorboard()
+        for name, value in line.items():
+            if name != "update" and value is not None:
+                self._tensorboard.add_scalar(name, value, line["update"])
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write summary.json and close TensorBoard's file."""
+        storage.write_json(self.path / "summary.json", summary)
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def _open_tensorboard(self, purge_step: int | None = None) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=purge_step)
+
+
+def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
+    return {name[len(prefix) :]: array for name, array in tensors.items() if name.startswith(prefix)}

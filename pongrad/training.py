@@ -1,0 +1,244 @@
+"""The training loop: play, learn, write down, until it is enough."""
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import psutil
+
+from pongrad import plots
+from pongrad.agent import Agent
+from pongrad.errors import UserError
+from pongrad.games import FRAMES_A_STEP, Game, Purpose, seed_sequence
+from pongrad.network import Network
+from pongrad.play import Rollout
+from pongrad.recipes import ACTIONS, Classic, flag
+from pongrad.reinforce import Reinforce
+from pongrad.runs import Checkpoint, Progress, RunFolder
+from pongrad.terminal import Display
+from pongrad.vision import Vision
+from pongrad.workers import Interrupted, Workers, cores
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+def train(config: Classic) -> dict[str, Any]:
+    """Train an agent; does what `pongrad train` does.
+
+    Processes are spawned, so a script that calls this must do so under `if __name__ == "__main__":`.
+
+    Args:
+        config: the recipe with its hyperparameters, and when to stop.
+
+    Returns:
+        The content of the run's summary.json.
+
+    Raises:
+        UserError: the configuration makes no sense or the run's folder cannot be used.
+        KeyboardInterrupt: Ctrl-C; everything has been saved.
+        SystemExit: SIGTERM, with code 143; everything has been saved.
+    """
+    with Stopping() as stopping:
+        training = Training(config)
+        training.run(stopping)
+    stopping.exit()
+    return training.summary()
+
+
+class Training:
+    """One session of a run, new or resumed.
+
+    Attributes:
+        config: the recipe.
+        folder: where everything is written.
+        progress: how far it has come.
+        agent: what has been learned.
+        games: the next games to play, one a slot; not started.
+    """
+
+    def __init__(self, config: Classic) -> None:
+        config.check()
+        started = time.monotonic() - max(0.0, time.time() - psutil.Process().create_time())
+        self.config = config
+        self.workers = config.workers or cores()
+        if config.resume:
+            self.folder = RunFolder.open(config.run)
+            _check_same_learning(self.folder.config(), config)
+        else:
+            self.folder = RunFolder.create(config)
+        checkpoint = self.folder.load_checkpoint() or _beginning(config)
+        self.progress = checkpoint.progress
+        self.games = checkpoint.games
+        self.agent = Agent(Network(checkpoint.weights), config.game, ACTIONS[config.game])
+        self.agent.check()
+        self._optimiser_state = checkpoint.optimiser
+        self._best: Agent | None = None
+        self._started = started - self.progress.seconds
+        self.folder.rewind_metrics(self.progress.update)
+
+    def run(self, stopping: "Stopping") -> None:
+        """Train until it is enough or somebody asks to stop; either way everything is saved."""
+        config = self.config
+        with Workers(self.agent, self.workers) as workers, Display(self.folder.path, config) as display:
+            self.agent = workers.agent
+            learner = Reinforce(self.agent.network, config.gamma, config.learning_rate, config.decay_rate)
+            learner.optimiser.load(self._optimiser_state)
+            self._optimiser_state = learner.optimiser.state
+            saved = time.monotonic()
+            try:
+                while not self._enough() and not stopping.asked():
+                    self._one_update(workers, learner, display, stopping)
+                    if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                        self._save()
+                        saved = time.monotonic()
+            except Interrupted:
+                pass
+            finally:
+                self._save()
+                self.folder.finish(self.summary())
+                plots.learning_curve([self.folder], self.folder.path / "learning_curve.png")
+            display.end(self.progress, stopping.asked())
+
+    def _one_update(
+        self, workers: Workers, learner: Reinforce, display: Display, stopping: "Stopping"
+    ) -> None:
+        """Play a batch of games with one set of weights, sum their gradients, move the weights once."""
+        progress = self.progress
+        start = time.monotonic()
+        played: list[tuple[Rollout, Game]] = []
+        for rollout, game in workers.finish(self.games, stopping.asked):
+            learner.add(rollout)
+            played.append((rollout, game))
+        losses = learner.update()
+        self.games = [game.next(slots=len(played)) for _, game in played]
+
+        frames = FRAMES_A_STEP * sum(len(rollout) for rollout, _ in played)
+        progress.update += 1
+        progress.frames += frames
+        progress.seconds = time.monotonic() - self._started
+        for _, game in sorted(played, key=lambda pair: (pair[1].step, pair[1].number)):
+            progress.games += 1
+            progress.scores.append(game.score)
+            self._note_records()
+        seconds = time.monotonic() - start
+        emulator_seconds = sum(rollout.emulator_seconds for rollout, _ in played)
+        line = {
+            "update": progress.update,
+            "frames": progress.frames,
+            "games": progress.games,
+            "seconds": round(progress.seconds, 3),
+            "mean_score_100": progress.mean_score(100),
+            "mean_score_20": progress.mean_score(20),
+            "frames_per_second": round(frames / seconds, 1),
+            "emulator_share": round(emulator_seconds / (seconds * self.workers), 4),
+            **losses,
+        }
+        self.folder.add_metrics(line)
+        display.update(progress, line)
+
+    def _note_records(self) -> None:
+        """After each finished game: is this the best so far, has the computer just been beaten?"""
+        progress, mean = self.progress, self.progress.mean_score_100
+        if mean is None:
+            return
+        if progress.best_mean_score_100 is None or mean > progress.best_mean_score_100:
+            progress.best_mean_score_100 = mean
+            self._best = self.agent.copy()
+        if mean > 0 and progress.beat_frames is None:
+            progress.beat_frames = progress.frames
+            progress.beat_seconds = round(progress.seconds, 3)
+            self.folder.save_agent("beat.safetensors", self.agent, progress)
+
+    def _enough(self) -> bool:
+        config, progress = self.config, self.progress
+        return (
+            progress.frames >= config.frames
+            or (config.minutes is not None and time.monotonic() - self._started >= 60 * config.minutes)
+            or (progress.mean_score_100 is not None and progress.mean_score_100 >= config.until)
+        )
+
+    def _save(self) -> None:
+        """Write a checkpoint, and the best agent so far (before 100 games are over: the newest)."""
+        progress = self.progress
+        checkpoint = Checkpoint(progress, self.games, self.agent.network.weights, self._optimiser_state)
+        if self._best is not None or progress.best_mean_score_100 is None:
+            self.folder.save_agent("best.safetensors", self._best or self.agent, progress)
+            self._best = None
+        self.folder.save_checkpoint(checkpoint)
+
+    def summary(self) -> dict[str, Any]:
+        """The run's result so far, as summary.json has it."""
+        config, progress = self.config, self.progress
+        return {
+            "game": config.game,
+            "recipe": config.recipe,
+            "seed": config.seed,
+            "workers": self.workers,
+            "frames": progress.frames,
+            "games": progress.games,
+            "seconds": round(progress.seconds, 3),
+            "mean_score_100": progress.mean_score(100),
+            "best_mean_score_100": progress.best_mean_score_100,
+            "beat_frames": progress.beat_frames,
+            "beat_seconds": progress.beat_seconds,
+            "frames_per_second": round(progress.frames / max(progress.seconds, 1e-9), 1),
+        }
+
+
+class Stopping:
+    """While its `with` block runs, SIGINT and SIGTERM ask for a stop at the next moment that loses nothing.
+
+    A second signal ends the process at once; what was saved stays whole.
+    """
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "Stopping":
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self._signal is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._signal = number
+
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self._signal is not None
+
+    def exit(self) -> None:
+        """Leave as the signal asked, if one has come."""
+        if self._signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._signal == signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+
+
+def _beginning(config: Classic) -> Checkpoint:
+    """Where a new run stands: random weights and the first games."""
+    rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
+    network = Network.random((Vision().size, config.num_hidden_layer_neurons, 1), rng)
+    numbers = range(config.batch_size)
+    games = [Game(config.game, config.seed, Purpose.TRAINING, number) for number in numbers]
+    return Checkpoint(Progress(), games, network.weights, {})
+
+
+def _check_same_learning(before: Classic, now: Classic) -> None:
+    for name, value in before.learning.items():
+        if now.learning[name] != value:
+            raise UserError(
+                f"{flag(name)} {now.learning[name]} differs from the run's {value}: "
+                "resume without it, or start a new run"
+            )

@@ -1,0 +1,175 @@
+"""Worker processes, one a core, that play pieces of games.
+
+A worker keeps nothing of a game: it gets a game's value and sends back the rollout and the value after.
+The agent's weights lie in memory that all processes share, so nothing is copied when they change; they
+change only while nobody plays.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from ctypes import c_byte
+from multiprocessing import connection
+from typing import Any
+
+import numpy as np
+
+from pongrad.agent import Agent
+from pongrad.errors import UserError
+from pongrad.games import Emulator, Game
+from pongrad.play import Rollout, play
+
+PIECE = 500
+"""Steps a worker plays before it hands the game back: about 0.1 s, little beside what restoring costs."""
+
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+class Interrupted(Exception):
+    """Play was broken off on request; the unfinished rollouts are gone, everything else is as it was."""
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """A team of processes that play one agent; use it in a `with` statement.
+
+    Attributes:
+        agent: the agent they play. Its weights are shared: a change is seen by all.
+    """
+
+    def __init__(self, agent: Agent, count: int) -> None:
+        """Start the processes.
+
+        Args:
+            agent: who is to play; its weights are copied into shared memory.
+            count: how many processes.
+        """
+        layout = [(name, array.shape, array.dtype.str) for name, array in agent.network.weights.items()]
+        memory = _CONTEXT.RawArray(c_byte, sum(array.nbytes for array in agent.network.weights.values()))
+        self.agent = Agent.from_description(agent.description(), _views(memory, layout))
+        for name, array in agent.network.weights.items():
+            self.agent.network.weights[name][:] = array
+        self._processes = []
+        self._pipes: list[connection.Connection] = []
+        for i in range(count):
+            here, there = _CONTEXT.Pipe()
+            process = _CONTEXT.Process(
+                target=_work,
+                args=(there, agent.description(), memory, layout),
+                name=f"pongrad-worker-{i}",
+                daemon=True,
+            )
+            process.start()
+            there.close()
+            self._processes.append(process)
+            self._pipes.append(here)
+
+    def __repr__(self) -> str:
+        return f"Workers({len(self._processes)} processes, {self.agent})"
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()  # they hold nothing that could be lost
+        for process in self._processes:
+            process.join()
+
+    def finish(
+        self, games: Sequence[Game], stopping: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[Rollout, Game]]:
+        """Play whole games to their ends, sharing them out in pieces.
+
+        The next piece is always of the game furthest from its end, so that all games, and with them all
+        workers, finish at nearly the same time. What comes out does not depend on it.
+
+        Args:
+            games: games that are not over.
+            stopping: asked ten times a second whether to break off.
+
+        Yields:
+            Each game's rollout and the finished game, in the order given, as soon as it can be had.
+
+        Raises:
+            Interrupted: `stopping` said so.
+        """
+        pieces: list[list[Rollout]] = [[] for _ in games]
+        waiting = dict(enumerate(games))  # nobody is playing these
+        done: dict[int, Game] = {}
+        playing: dict[connection.Connection, int] = {}
+        idle = list(self._pipes)
+        for place in range(len(games)):
+            while place not in done:
+                while idle and waiting:
+                    next_up = min(waiting, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
+                    pipe = idle.pop()
+                    playing[pipe] = next_up
+                    self._send(pipe, (waiting.pop(next_up), PIECE))
+                for pipe in connection.wait(list(playing), timeout=0.1):
+                    assert isinstance(pipe, connection.Connection)
+                    rollout, game = self._receive(pipe)
+                    played = playing.pop(pipe)
+                    pieces[played].append(rollout)
+                    (done if game.over else waiting)[played] = game
+                    idle.append(pipe)
+                if stopping():
+                    raise Interrupted
+            yield Rollout.join(pieces[place]), done[place]
+
+    def _send(self, pipe: connection.Connection, message: Any) -> None:
+        try:
+            pipe.send(message)
+        except OSError as error:
+            raise UserError(self._obituary()) from error
+
+    def _receive(self, pipe: connection.Connection) -> tuple[Rollout, Game]:
+        try:
+            answer = pipe.recv()
+        except (EOFError, OSError) as error:
+            raise UserError(self._obituary()) from error
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _obituary(self) -> str:
+        for process in self._processes:
+            process.join(0.1)
+            if process.exitcode is not None:
+                return f"{process.name} died (exit code {process.exitcode}): try again with fewer --workers"
+        return "a worker stopped answering: try again"
+
+
+def _views(memory: Any, layout: list[tuple[str, tuple[int, ...], str]]) -> dict[str, np.ndarray]:
+    """The weights that lie one after the other in the shared memory."""
+    views, offset = {}, 0
+    for name, shape, dtype in layout:
+        views[name] = np.ndarray(shape, dtype, memory, offset)
+        offset += views[name].nbytes
+    return views
+
+
+def _work(pipe: connection.Connection, description: dict, memory: Any, layout: list) -> None:
+    """A worker's life: receive a game, play, send back, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that learns
+    agent = Agent.from_description(description, _views(memory, layout))
+    emulator = Emulator(agent.game)
+    while True:
+        try:
+            game, until = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            (rollout,), (game,) = play(agent, [game], until, emulator)
+            answer: Any = (rollout, game)
+        except Exception as error:  # the learner raises it where it can be seen
+            answer = error
+        try:
+            pipe.send(answer)
+        except OSError:
+            return
