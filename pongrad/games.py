@@ -4,7 +4,8 @@ A `Game` is all there is to know about a game between two steps. Whoever holds t
 from it, any time, in any process, and will see what anybody else would have seen.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import ale_py
@@ -43,17 +44,15 @@ def no_pixels() -> Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Game:
-    """One game between two steps.
-
-    A slot holds one game after the other: `number`, `number + slots`, ...; the emulator and its random
-    generator go on from one to the next, as `env.reset()` does it.
+    """One game between two steps, and all that decides how it goes on but the agent.
 
     Attributes:
         id: the Gymnasium id of the cartridge.
         seed, purpose, number: what all its randomness comes from.
-        emulator: the emulator's state with its random generator; None before a slot's first game.
-        before, now: the pixels that were on in the previous and in the last screen; empty at step 0.
-        step: steps played.
+        step: steps played; the attributes below are empty at step 0.
+        emulator: the emulator's state.
+        held: the action the joystick was held in on the last frame.
+        before, now: the pixels that are on in the screen before the last and in the last.
         won, lost: points so far.
         over: whether it has ended.
     """
@@ -62,10 +61,11 @@ class Game:
     seed: int
     purpose: Purpose
     number: int
-    emulator: bytes | None = None
+    step: int = 0
+    emulator: bytes = b""
+    held: int = 0
     before: Pixels = field(default_factory=no_pixels)
     now: Pixels = field(default_factory=no_pixels)
-    step: int = 0
     won: int = 0
     lost: int = 0
     over: bool = False
@@ -76,22 +76,26 @@ class Game:
         return self.won - self.lost
 
     @property
+    def env_seed(self) -> int:
+        """It is the game that `env.reset(seed=env_seed)` starts."""
+        return int(self._sequence().generate_state(1)[0])
+
+    @property
     def stream(self) -> np.uint64:
         """The key of the random stream its actions are drawn from, see `kernels.uniform`."""
-        sequence = seed_sequence(self.seed, self.purpose, self.number)
-        return sequence.generate_state(1, np.uint64)[0]
+        return self._sequence().generate_state(2, np.uint64)[1]
 
-    def next(self, slots: int) -> "Game":
-        """The slot's next game, not started."""
-        fresh = Game(self.id, self.seed, self.purpose, self.number + slots)
-        return replace(fresh, emulator=self.emulator)
+    def _sequence(self) -> np.random.SeedSequence:
+        return seed_sequence(self.seed, self.purpose, self.number)
 
 
 class Emulator:
-    """The Arcade Learning Environment set up as Gymnasium's `gymnasium.make(id)` sets it up, but faster.
+    """The Arcade Learning Environment, playing what `gymnasium.make(id)` plays, but faster and resumable.
 
-    It skips frames and repeats actions inside the emulator and gives the screen as palette indices, one
-    byte a pixel. Tested to be Gymnasium's environment, screen for screen and reward for reward.
+    The emulator's own state leaves out which action is being repeated when an action is "sticky", and
+    so cannot be gone on from exactly. Therefore stickiness is done here, with the very random numbers the
+    emulator would have drawn. Tested to be Gymnasium's environment, screen for screen and reward for
+    reward.
     """
 
     def __init__(self, game_id: str) -> None:
@@ -101,52 +105,71 @@ class Emulator:
             UserError: Gymnasium knows no such Atari game.
         """
         options = _options(game_id)
-        self.ale = ale_py.ALEInterface()
-        self.ale.setInt("frame_skip", options["frameskip"])
-        self.ale.setFloat("repeat_action_probability", options["repeat_action_probability"])
-        self.ale.setInt("max_num_frames_per_episode", options["max_num_frames_per_episode"])
-        self._rom = ale_py.roms.get_rom_path(options["game"])
-        self.ale.loadROM(self._rom)
-        self._actions = self.ale.getMinimalActionSet()
-        self.screen: NDArray[np.uint8] = np.zeros(SCREEN, np.uint8)  # palette indices, read after each step
-
-    def seed(self, seed: int) -> None:
-        """Reload the cartridge with this seed, as `env.reset(seed=seed)` does; takes about 0.1 s."""
-        ale_seed = np.random.SeedSequence(seed).generate_state(2)[1]
-        self.ale.setInt("random_seed", ale_seed.astype(np.int32))
-        self.ale.loadROM(self._rom)
+        self._frame_skip: int = options["frameskip"]
+        self._repeat_action_probability: float = options["repeat_action_probability"]
+        ale = ale_py.ALEInterface()
+        ale.setInt("frame_skip", 1)
+        ale.setFloat("repeat_action_probability", 0.0)
+        ale.setInt("max_num_frames_per_episode", options["max_num_frames_per_episode"])
+        ale.loadROM(ale_py.roms.get_rom_path(options["game"]))
+        ale.reset_game()
+        self._ale = ale
+        self._actions = ale.getMinimalActionSet()
+        self._start = self.save()
+        self._first_screen = ale.getScreen()
+        self.held = 0
+        self.screen: NDArray[np.uint8] = self._first_screen.copy()
 
     def restore(self, game: Game) -> None:
-        """Put the emulator where this game stands; a game not started is started.
+        """Put the emulator where this game stands.
 
-        After it the screen shows the first picture of a game just started; of any other game it is stale
-        until the next step.
+        The screen then shows the first picture of a new game; of any other it is stale until a step.
         """
-        if game.emulator is not None:
-            state = ale_py.ALEState.__new__(ale_py.ALEState)
-            state.__setstate__(game.emulator)
-            self.ale.restoreState(state)
-        else:
-            sequence = seed_sequence(game.seed, game.purpose, game.number)
-            self.seed(int(sequence.generate_state(1)[0]))
-        if game.step == 0:
-            self.ale.reset_game()
-            self.ale.getScreen(self.screen)
+        state = ale_py.ALEState.__new__(ale_py.ALEState)
+        state.__setstate__(game.emulator or self._start)
+        self._ale.restoreState(state)
+        self.held = game.held
+        self.screen[:] = self._first_screen
 
     def save(self) -> bytes:
-        """The emulator's state with its random generator."""
-        return self.ale.cloneState(include_rng=True).__getstate__()
+        """The emulator's state."""
+        return self._ale.cloneState().__getstate__()
 
-    def act(self, action: int) -> float:
-        """Play one step with an action of Gymnasium's numbering, read the screen; returns the reward."""
-        reward = self.ale.act(self._actions[action])
-        self.ale.getScreen(self.screen)
+    def sticks(self, game: Game, steps: int) -> list[list[bool]]:
+        """For the game's next steps, frame by frame, whether the action before is repeated.
+
+        Machado et al. 2018, section 5. The emulator seeds a Mersenne Twister with Gymnasium's second word
+        and draws twice a frame, for the left and for the right player.
+        """
+        ale_seed = np.random.SeedSequence(game.env_seed).generate_state(2)[1]
+        twister = np.random.MT19937()
+        twister._legacy_seeding(int(ale_seed))
+        twister.random_raw(2 * self._frame_skip * game.step, output=False)
+        draws = twister.random_raw(2 * self._frame_skip * steps)[::2] / 2.0**32
+        return (draws < self._repeat_action_probability).reshape(steps, self._frame_skip).tolist()
+
+    def act(self, action: int, sticks: Sequence[bool]) -> float:
+        """Play one step with an action of Gymnasium's numbering and read the screen.
+
+        Args:
+            action: the action asked for.
+            sticks: for each frame of the step, whether the action before is repeated instead.
+
+        Returns:
+            The reward.
+        """
+        reward = 0.0
+        for stuck in sticks:
+            if not stuck:
+                self.held = action
+            reward += self._ale.act(self._actions[self.held])
+        self._ale.getScreen(self.screen)
         return reward
 
     @property
     def over(self) -> bool:
         """Whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames."""
-        return self.ale.game_over()
+        return self._ale.game_over()
 
 
 def _options(game_id: str) -> dict:

@@ -80,12 +80,13 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
     mind = agent.mind(game.stream, agent.greedy)
     record = offsets, pixels, values, actions = new_record(until, agent.vision)
     rewards = np.zeros(until, np.float32)
+    sticks = emulator.sticks(game, until)
     t = 0
     is_new = game.step == 0  # else the screen is stale, and the game has brought what was on it
     while t < until and not emulator.over:
         action = kernels.decide(eyes, is_new, sight, mind, game.step + t, record, t)
         acting = clock()
-        rewards[t] = emulator.act(agent.actions[action])
+        rewards[t] = emulator.act(agent.actions[action], sticks[t])
         emulator_seconds += clock() - acting
         t += 1
         is_new = True
@@ -95,6 +96,7 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
     after = replace(
         game,
         emulator=emulator.save(),
+        held=emulator.held,
         before=seen[1 - step % 2, : counts[1 - step % 2]].copy(),
         now=seen[step % 2, : counts[step % 2]].copy(),
         step=step,

@@ -13,17 +13,14 @@
 import json
 import platform
 from collections import deque
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pongrad import storage
 from pongrad.agent import Agent
 from pongrad.errors import UserError
-from pongrad.games import Game, Purpose
 from pongrad.recipes import Classic
 from pongrad.storage import Tensors
 
@@ -68,10 +65,12 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """All that is needed to go on with a run as if it had never stopped."""
+    """All that is needed to go on with a run as if it had never stopped.
+
+    No game is in it: it is taken between updates, when none is being played.
+    """
 
     progress: Progress
-    games: list[Game]
     weights: Tensors
     optimiser: Tensors
 
@@ -147,17 +146,8 @@ class RunFolder:
         """Write a checkpoint, then remove all but the newest three."""
         tensors = {f"weights.{name}": array for name, array in checkpoint.weights.items()}
         tensors |= {f"optimiser.{name}": array for name, array in checkpoint.optimiser.items()}
-        for i, game in enumerate(checkpoint.games):
-            if game.emulator is not None:
-                tensors[f"game.{i}.emulator"] = np.frombuffer(game.emulator, np.uint8)
-        first = checkpoint.games[0]
-        metadata = {
-            "format": CHECKPOINT_FORMAT,
-            "progress": {**asdict(checkpoint.progress), "scores": list(checkpoint.progress.scores)},
-            "game": first.id,
-            "seed": first.seed,
-            "numbers": [game.number for game in checkpoint.games],
-        }
+        progress = {**asdict(checkpoint.progress), "scores": list(checkpoint.progress.scores)}
+        metadata = {"format": CHECKPOINT_FORMAT, "progress": progress}
         folder = self.path / "checkpoints"
         storage.save(folder / f"{checkpoint.progress.update:08d}.safetensors", tensors, metadata)
         for old in sorted(folder.glob("*.safetensors"))[:-CHECKPOINTS_KEPT]:
@@ -176,15 +166,7 @@ class RunFolder:
         try:
             progress = Progress(**metadata["progress"])
             progress.scores = deque(progress.scores, maxlen=100)
-            games = []
-            for i, number in enumerate(metadata["numbers"]):
-                game = Game(metadata["game"], metadata["seed"], Purpose.TRAINING, number)
-                if (state := tensors.get(f"game.{i}.emulator")) is not None:
-                    game = replace(game, emulator=state.tobytes())
-                games.append(game)
-            return Checkpoint(
-                progress, games, _with_prefix(tensors, "weights."), _with_prefix(tensors, "optimiser.")
-            )
+            return Checkpoint(progress, _with_prefix(tensors, "weights."), _with_prefix(tensors, "optimiser."))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{files[-1]} is damaged ({error}): delete it to use the one before") from error
 

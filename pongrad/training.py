@@ -56,7 +56,6 @@ class Training:
         folder: where everything is written.
         progress: how far it has come.
         agent: what has been learned.
-        games: the next games to play, one a slot; not started.
     """
 
     def __init__(self, config: Classic) -> None:
@@ -71,7 +70,6 @@ class Training:
             self.folder = RunFolder.create(config)
         checkpoint = self.folder.load_checkpoint() or _beginning(config)
         self.progress = checkpoint.progress
-        self.games = checkpoint.games
         self.agent = Agent(Network(checkpoint.weights), config.game, ACTIONS[config.game])
         self.agent.check()
         self._optimiser_state = checkpoint.optimiser
@@ -109,12 +107,10 @@ class Training:
         progress = self.progress
         start = time.monotonic()
         played: list[tuple[Rollout, Game]] = []
-        for rollout, game in workers.finish(self.games, stopping.asked):
+        for rollout, game in workers.finish(self._next_games(), stopping.asked):
             learner.add(rollout)
             played.append((rollout, game))
         losses = learner.update()
-        self.games = [game.next(slots=len(played)) for _, game in played]
-
         frames = FRAMES_A_STEP * sum(len(rollout) for rollout, _ in played)
         progress.update += 1
         progress.frames += frames
@@ -138,6 +134,12 @@ class Training:
         }
         self.folder.add_metrics(line)
         display.update(progress, line)
+
+    def _next_games(self) -> list[Game]:
+        """The batch to play next; a run's games are numbered through."""
+        config, first = self.config, self.progress.games
+        numbers = range(first, first + config.batch_size)
+        return [Game(config.game, config.seed, Purpose.TRAINING, number) for number in numbers]
 
     def _note_records(self) -> None:
         """After each finished game: is this the best so far, has the computer just been beaten?"""
@@ -163,7 +165,7 @@ class Training:
     def _save(self) -> None:
         """Write a checkpoint, and the best agent so far (before 100 games are over: the newest)."""
         progress = self.progress
-        checkpoint = Checkpoint(progress, self.games, self.agent.network.weights, self._optimiser_state)
+        checkpoint = Checkpoint(progress, self.agent.network.weights, self._optimiser_state)
         if self._best is not None or progress.best_mean_score_100 is None:
             self.folder.save_agent("best.safetensors", self._best or self.agent, progress)
             self._best = None
@@ -227,12 +229,10 @@ class Stopping:
 
 
 def _beginning(config: Classic) -> Checkpoint:
-    """Where a new run stands: random weights and the first games."""
+    """Where a new run stands: with random weights."""
     rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
     network = Network.random((Vision().size, config.num_hidden_layer_neurons, 1), rng)
-    numbers = range(config.batch_size)
-    games = [Game(config.game, config.seed, Purpose.TRAINING, number) for number in numbers]
-    return Checkpoint(Progress(), games, network.weights, {})
+    return Checkpoint(Progress(), network.weights, {})
 
 
 def _check_same_learning(before: Classic, now: Classic) -> None:
