@@ -7,6 +7,7 @@ from it, any time, in any process, and will see what anybody else would have see
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import ale_py
 import gymnasium
@@ -104,7 +105,7 @@ class Emulator:
         Raises:
             UserError: Gymnasium knows no such Atari game.
         """
-        options = _options(game_id)
+        options = environment_options(game_id)
         self._frame_skip: int = options["frameskip"]
         self._repeat_action_probability: float = options["repeat_action_probability"]
         ale = ale_py.ALEInterface()
@@ -138,12 +139,11 @@ class Emulator:
     def sticks(self, game: Game, steps: int) -> list[list[bool]]:
         """For the game's next steps, frame by frame, whether the action before is repeated.
 
-        Machado et al. 2018, section 5. The emulator seeds a Mersenne Twister with Gymnasium's second word
-        and draws twice a frame, for the left and for the right player.
+        Sticky actions: Machado et al. 2018, section 5. The emulator's generator is a Mersenne Twister that
+        draws twice a frame, once for each of two players.
         """
-        ale_seed = np.random.SeedSequence(game.env_seed).generate_state(2)[1]
         twister = np.random.MT19937()
-        twister._legacy_seeding(int(ale_seed))
+        twister._legacy_seeding(int(ale_seed(game.env_seed)))
         twister.random_raw(2 * self._frame_skip * game.step, output=False)
         draws = twister.random_raw(2 * self._frame_skip * steps)[::2] / 2.0**32
         return (draws < self._repeat_action_probability).reshape(steps, self._frame_skip).tolist()
@@ -172,8 +172,17 @@ class Emulator:
         return self._ale.game_over()
 
 
-def _options(game_id: str) -> dict:
-    """What Gymnasium's registry says of an Atari environment."""
+def ale_seed(env_seed: int) -> np.uint32:
+    """The seed that `env.reset(seed=env_seed)` gives to the emulator's random generator."""
+    return np.random.SeedSequence(env_seed).generate_state(2)[1]
+
+
+def environment_options(game_id: str) -> dict[str, Any]:
+    """What Gymnasium's registry says of an Atari environment.
+
+    Raises:
+        UserError: it knows no such Atari game.
+    """
     try:
         spec = gymnasium.spec(game_id)
     except gymnasium.error.Error:

@@ -5,7 +5,9 @@ The fields, with the text below each, are the flags of `pongrad train`.
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
 
 from pongrad.errors import UserError
 
@@ -19,22 +21,22 @@ class Classic:
 
     recipe: Literal["classic"] = "classic"
     """The algorithm to learn with."""
-    game: str = "ALE/Pong-v5"
+    game: Annotated[str, arg(metavar="ID")] = "ALE/Pong-v5"
     """Gymnasium id of the game to learn."""
-    seed: int = 1
+    seed: Annotated[int, arg(metavar="N")] = 1
     """Where all randomness comes from: same seed, same agent, whatever the number of workers."""
-    workers: int | None = None
-    """Processes that play; default: one a core."""
-    frames: int = 200_000_000
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
+    """Processes that play."""
+    frames: Annotated[int, arg(metavar="N")] = 200_000_000
     """Stop after so many frames (60 a second of play)."""
-    minutes: float | None = None
-    """Stop after so many minutes of training; default: no limit."""
-    until: float = 0.01
+    minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None
+    """Stop after so many minutes of training."""
+    until: Annotated[float, arg(metavar="SCORE")] = 0.01
     """Stop when the mean score of the last 100 games reaches this; 0.01 is the first mean above 0."""
-    run: Path | None = None
-    """Folder of the run; default: a new one under runs/."""
+    run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one in runs/)")] = None
+    """Folder of the run."""
     resume: bool = False
-    """Go on with the run in that folder, or with the newest one under runs/."""
+    """Go on with the run in that folder, or with the newest one in runs/."""
 
     batch_size: int = 10
     """Whole games played with one set of weights; their gradients are summed for one update."""

@@ -14,7 +14,8 @@ from rich.text import Text
 from pongrad.recipes import Classic
 from pongrad.runs import Progress
 
-CURVE_COLUMNS, CURVE_ROWS = 60, 8
+CURVE_COLUMNS, CURVE_ROWS = 68, 8
+BLOCKS = " ▁▂▃▄▅▆▇█"
 LOWEST, HIGHEST = -21, 21
 
 
@@ -97,5 +98,19 @@ def clock(seconds: float) -> str:
 
 
 def curve(scores: Sequence[float]) -> Text:
-    """The scores as a small chart of text, -21 at its bottom, +21 at its top, a line at 0."""
-    return Text()
+    """The scores as a chart of text, -21 at its bottom and +21 at its top, above 0 in green."""
+    edges = [round(i * len(scores) / CURVE_COLUMNS) for i in range(CURVE_COLUMNS + 1)]
+    if len(scores) < CURVE_COLUMNS:
+        columns = list(scores)
+    else:
+        columns = [sum(scores[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    heights = [(score - LOWEST) / (HIGHEST - LOWEST) * CURVE_ROWS for score in columns]
+    chart = Text()
+    for row in reversed(range(CURVE_ROWS)):
+        above = 2 * row >= CURVE_ROWS
+        label = {CURVE_ROWS - 1: "+21", CURVE_ROWS // 2: "  0", 0: "-21"}.get(row, "   ")
+        cells = [BLOCKS[round(8 * min(max(height - row, 0), 1))] for height in heights]
+        empty = "┄" if row == CURVE_ROWS // 2 else " "
+        line = "".join(cells).replace(" ", empty).ljust(CURVE_COLUMNS, empty)
+        chart.append(f"{label} ", style="dim").append(line + "\n", style="green" if above else "cyan")
+    return chart

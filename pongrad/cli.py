@@ -1,0 +1,159 @@
+"""The command line: `pongrad train`, `pongrad evaluate`, `pongrad bench`."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
+
+from pongrad.errors import UserError
+from pongrad.recipes import Classic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Play fresh games against the computer and count."""
+
+    agent: Annotated[Positional[Path], arg(metavar="AGENT")]
+    """A run's folder (its best agent) or a .safetensors file."""
+    games: Annotated[int, arg(metavar="N")] = 100
+    """How many games."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Where their randomness comes from; training never uses these streams."""
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
+    """Processes that play."""
+    greedy: bool = False
+    """Always play the likelier action."""
+    sample: bool = False
+    """Draw every action by its probability, as in training."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Print a line a game and the result."""
+        from pongrad.agent import Agent
+        from pongrad.evaluation import evaluate
+        from pongrad.workers import cores
+
+        if self.greedy and self.sample:
+            raise UserError("--greedy and --sample exclude each other: give one of them")
+        _at_least("games", self.games, 1)
+        _at_least("seed", self.seed, 0)
+        _at_least("workers", 1 if self.workers is None else self.workers, 1)
+        agent = Agent.load(self.agent)
+        if self.greedy or self.sample:
+            agent = replace(agent, greedy=self.greedy)
+        if not self.json:
+            how = "the likelier action" if agent.greedy else "an action drawn by its probability"
+            print(f"{self.games} fresh games of {agent.game}, always playing {how}", flush=True)
+
+        def show(game) -> None:
+            if not self.json:
+                print(f"game {game.number + 1}: {game.won}-{game.lost}", flush=True)
+
+        result = evaluate(agent, self.games, self.seed, self.workers or cores(), show)
+        if self.json:
+            print(json.dumps(result))
+        else:
+            print(
+                f"mean score {result['mean_score']:+.2f} ± {result['standard_error']:.2f} in "
+                f"{result['games']} games: {result['wins']} won, {result['losses']} lost"
+            )
+            beats = "beats" if result["mean_score"] > 0 else "does not beat"
+            print(f"The agent {beats} the computer.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure how fast it plays and learns, beside the emulator alone and beside classic.py."""
+
+    seconds: Annotated[float, arg(metavar="S")] = 60.0
+    """How long to measure, about."""
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
+    """Processes that play."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def run(self) -> None:
+        """Print the figures."""
+        from pongrad.bench import bench, table
+        from pongrad.workers import cores
+
+        if not 0 < self.seconds < float("inf"):
+            raise UserError(f"--seconds must be above 0, not {self.seconds}")
+        _at_least("workers", 1 if self.workers is None else self.workers, 1)
+        result = bench(self.seconds, self.workers or cores())
+        print(json.dumps(result) if self.json else table(result))
+
+
+Command = (
+    Annotated[Classic, subcommand("train", description="Train an agent.")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Bench, subcommand("bench")]
+)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command; exits with code 2 and one line on stderr if the user can put it right."""
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        command = _parse(Command, args)
+        if isinstance(command, Classic):
+            from pongrad.training import train
+
+            if command.resume:
+                command = _resumed(command, args)
+            train(command)
+        else:
+            command.run()
+    except UserError as error:
+        print(f"pongrad: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _resumed(command: Classic, args: list[str]) -> Classic:
+    """The run's own configuration, changed only by the flags that were given."""
+    from pongrad.runs import RunFolder
+
+    before = RunFolder.open(command.run).config()
+    return replace(_parse(Classic, args[1:], "pongrad train", before), run=before.run, resume=True)
+
+
+def _parse(kind, args: list[str], prog: str = "pongrad", default=None):
+    with _one_line_errors(prog):
+        options = {} if default is None else {"default": default}
+        return tyro.cli(kind, prog=prog, args=args, config=(FlagCreatePairsOff,), **options)
+
+
+@contextlib.contextmanager
+def _one_line_errors(prog: str) -> Iterator[None]:
+    """Turn tyro's boxed error message into a UserError of one line."""
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            yield
+    except SystemExit as stop:
+        if stop.code != 2:
+            raise
+        lines = [line.strip("│ \n") for line in box.getvalue().splitlines()[1:]]
+        rule = next((i for i, line in enumerate(lines) if set(line) <= set("─╰╯")), len(lines))
+        message = re.sub(r"\s+", " ", " ".join(lines[:rule]))
+        raise UserError(f"{message}; see {prog} --help") from None
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise UserError(f"--{name} must be {least} or more, not {value}")

@@ -1,0 +1,54 @@
+"""How good an agent is: fresh games that no training has seen."""
+
+import math
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from pongrad.agent import Agent
+from pongrad.games import FRAMES_A_STEP, Game, Purpose
+from pongrad.workers import Workers
+
+AT_A_TIME = 20
+"""Games open at once; finishing them in batches lets the result grow steadily."""
+
+
+def evaluate(
+    agent: Agent,
+    games: int,
+    seed: int,
+    workers: int,
+    on_game: Callable[[Game], None] = lambda game: None,
+) -> dict[str, Any]:
+    """Play fresh games against the computer, with sticky actions as the environment has them.
+
+    Args:
+        agent: who plays, in its own way (`agent.greedy`).
+        games: how many, at least 1.
+        seed: what the games' randomness comes from; training never uses these streams.
+        workers: processes; the result does not depend on it.
+        on_game: called with each finished game.
+
+    Returns:
+        games, mean_score, standard_error (of the mean, 0 for a single game), wins, losses, frames, seed.
+    """
+    scores: list[int] = []
+    steps = 0
+    with Workers(agent, min(workers, games)) as team:
+        for first in range(0, games, AT_A_TIME):
+            numbers = range(first, min(first + AT_A_TIME, games))
+            batch = [Game(agent.game, seed, Purpose.EVALUATION, number) for number in numbers]
+            for _, game in team.finish(batch):
+                scores.append(game.score)
+                steps += game.step
+                on_game(game)
+    deviation = statistics.stdev(scores) if games > 1 else 0.0
+    return {
+        "games": games,
+        "mean_score": statistics.fmean(scores),
+        "standard_error": deviation / math.sqrt(games),
+        "wins": sum(score > 0 for score in scores),
+        "losses": sum(score < 0 for score in scores),
+        "frames": steps * FRAMES_A_STEP,
+        "seed": seed,
+    }
