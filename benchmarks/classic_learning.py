@@ -1,6 +1,6 @@
 """Does the article's algorithm learn? Recipe `classic` and classic.py on the real game, two seeds.
 
-    python benchmarks/classic_learning.py          # about 90 minutes on two cores; runs already there are kept
+    python benchmarks/classic_learning.py   # about 90 minutes on two cores; keeps runs already there
     python benchmarks/classic_learning.py --help
 
 Each seed learns twice: 15 minutes with the article's learning rate 1e-4, and with 1e-3 until the mean of
@@ -112,7 +112,9 @@ def report(out: Path) -> None:
         axis.grid(alpha=0.3)
         for name, lines in runs.items():
             style = {"color": "black", "linewidth": 2} if "classic.py" in name else {}
-            axis.plot([x[key] / unit for x in lines], [x["mean_score_100"] for x in lines], label=name, **style)
+            axis.plot(
+                [x[key] / unit for x in lines], [x["mean_score_100"] for x in lines], label=name, **style
+            )
     figure.axes[0].set_ylabel("mean score of the last 100 games")
     figure.axes[0].legend(fontsize=8)
     figure.savefig(out / "classic_learning.png", dpi=100)
@@ -120,7 +122,9 @@ def report(out: Path) -> None:
 
 def main() -> None:
     """Run what has not been run, then report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/classic_learning"), help="output folder")
     parser.add_argument("--report-only", action="store_true", help="only write the report of what is there")
     options = parser.parse_args()

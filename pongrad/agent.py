@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from pongrad import kernels, storage
 from pongrad.errors import UserError
 from pongrad.games import SCREEN
-from pongrad.network import Network
+from pongrad.network import Array, Network
 from pongrad.vision import Vision, new_record, new_sight
 
 FORMAT = "pongrad-agent-1"
+
+Mind = tuple[tuple[Array, ...], np.uint64, bool]
+"""Weights, random stream and whether to be greedy: what the kernel `decide` needs of an agent."""
 
 
 @dataclass
@@ -81,8 +84,8 @@ class Agent:
         self._step += 1
         return self.actions[place]
 
-    def mind(self, stream: np.uint64, greedy: bool) -> tuple:
-        """What the kernel `decide` needs of the agent: its weights, a random stream, greedy or not."""
+    def mind(self, stream: np.uint64, greedy: bool) -> Mind:
+        """The agent as the kernel `decide` takes it, drawing its actions from this stream."""
         return tuple(self.network.weights.values()), stream, greedy
 
     def description(self) -> dict[str, Any]:
@@ -95,9 +98,9 @@ class Agent:
         }
 
     @staticmethod
-    def from_description(description: dict[str, Any], weights: dict[str, NDArray]) -> "Agent":
+    def from_description(description: dict[str, Any], weights: dict[str, Array]) -> "Agent":
         """The agent of this description around these weights, which are used, not copied."""
-        vision = {
+        vision: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in description["vision"].items()
         }

@@ -18,13 +18,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ale_py
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
 from pongrad.agent import Agent
-from pongrad.games import FRAMES_A_STEP, Game, Purpose, ale_seed, environment_options, seed_sequence
+from pongrad.games import (
+    FRAMES_A_STEP,
+    Game,
+    Purpose,
+    ale_seed,
+    environment_options,
+    load_cartridge,
+    seed_sequence,
+)
 from pongrad.network import Network
 from pongrad.play import Rollout
 from pongrad.recipes import ACTIONS, Classic
@@ -150,9 +157,7 @@ def _replay(
     replayers: ProcessPoolExecutor, games: list[tuple[Rollout, Game]], workers: int, meter: Meter
 ) -> None:
     """Play the same games again with the same actions on bare emulators, in as many processes."""
-    jobs = [
-        replayers.submit(replay, game.id, game.env_seed, rollout.actions) for rollout, game in games
-    ]
+    jobs = [replayers.submit(replay, game.id, game.env_seed, rollout.actions) for rollout, game in games]
     for job, (rollout, _) in zip(jobs, games, strict=True):
         # A process's seconds count as if the load were shared out perfectly: the ceiling is a ceiling.
         meter.add(len(rollout), job.result() / workers)
@@ -163,13 +168,7 @@ def replay(game_id: str, env_seed: int, actions: NDArray[np.uint8]) -> float:
 
     The emulator skips frames and repeats actions by itself, which is the fastest it can do.
     """
-    options = environment_options(game_id)
-    ale = ale_py.ALEInterface()
-    ale.setInt("random_seed", ale_seed(env_seed).astype(np.int32))
-    ale.setInt("frame_skip", options["frameskip"])
-    ale.setFloat("repeat_action_probability", options["repeat_action_probability"])
-    ale.loadROM(ale_py.roms.get_rom_path(options["game"]))
-    ale.reset_game()
+    ale = load_cartridge(environment_options(game_id), ale_seed(env_seed))
     choices = [ale.getMinimalActionSet()[number] for number in ACTIONS[game_id]]
     sequence = [choices[action] for action in actions]
     act = ale.act
@@ -182,7 +181,7 @@ def replay(game_id: str, env_seed: int, actions: NDArray[np.uint8]) -> float:
 
 
 def _run_script(meter: Meter, seed: int, games: int = 11) -> None:
-    """Let `classic.py` play and learn from a batch of games; its first game, with the start-up, is left out."""
+    """Let `classic.py` play and learn; its first game, with the start-up, does not count."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pongrad.classic", f"--games={games}", f"--seed={seed}"]
         script = subprocess.Popen(

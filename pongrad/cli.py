@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
@@ -55,7 +55,7 @@ class Evaluate:
             how = "the likelier action" if agent.greedy else "an action drawn by its probability"
             print(f"{self.games} fresh games of {agent.game}, always playing {how}", flush=True)
 
-        def show(game) -> None:
+        def show(game: Any) -> None:
             if not self.json:
                 print(f"game {game.number + 1}: {game.won}-{game.lost}", flush=True)
 
@@ -132,7 +132,7 @@ def _resumed(command: Classic, args: list[str]) -> Classic:
     return replace(_parse(Classic, args[1:], "pongrad train", before), run=before.run, resume=True)
 
 
-def _parse(kind, args: list[str], prog: str = "pongrad", default=None):
+def _parse(kind: Any, args: list[str], prog: str = "pongrad", default: Any = None) -> Any:
     with _one_line_errors(prog):
         options = {} if default is None else {"default": default}
         return tyro.cli(kind, prog=prog, args=args, config=(FlagCreatePairsOff,), **options)

@@ -4,6 +4,7 @@ Every layer keeps what its backward pass needs from its last forward pass. Weigh
 or float64 to check the mathematics; batches are [steps, units].
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -110,7 +111,7 @@ class Network:
         return Network(
             {
                 f"W{i}": (rng.standard_normal((n_in, n_out)) / np.sqrt(n_in)).astype(dtype)
-                for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False), start=1)
+                for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes), start=1)
             }
         )
 

@@ -104,7 +104,5 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
         lost=game.lost - int(rewards.clip(max=0).sum()),
         over=emulator.over,
     )
-    inputs = Inputs(
-        offsets[: t + 1], pixels[: offsets[t]].copy(), values[: offsets[t]].copy()
-    )
+    inputs = Inputs(offsets[: t + 1], pixels[: offsets[t]].copy(), values[: offsets[t]].copy())
     return Rollout(inputs, actions[:t], rewards, clock() - start, emulator_seconds), after

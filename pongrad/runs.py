@@ -1,13 +1,13 @@
 """A run's folder: what is in which file, and how a run is taken up again.
 
-    config.json          the recipe and its hyperparameters, and the versions that ran it
-    metrics.jsonl        one line an update
-    tensorboard/         the same for TensorBoard
-    checkpoints/         all that is needed to go on; the last three are kept
-    best.safetensors     the agent with the best mean score of 100 games
-    beat.safetensors     the agent that first beat the computer
-    learning_curve.png   a picture of it all
-    summary.json         the result
+config.json          the recipe and its hyperparameters, and the versions that ran it
+metrics.jsonl        one line an update
+tensorboard/         the same for TensorBoard
+checkpoints/         all that is needed to go on; the last three are kept
+best.safetensors     the agent with the best mean score of 100 games
+beat.safetensors     the agent that first beat the computer
+learning_curve.png   a picture of it all
+summary.json         the result
 """
 
 import json
@@ -104,7 +104,9 @@ class RunFolder:
                 path = Path("runs", f"{name}-{number}")
                 number += 1
         if (path / "config.json").exists():
-            raise UserError(f"{path} holds a run already: add --resume to go on with it, or give another --run")
+            raise UserError(
+                f"{path} holds a run already: add --resume to go on with it, or give another --run"
+            )
         try:
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -166,7 +168,9 @@ class RunFolder:
         try:
             progress = Progress(**metadata["progress"])
             progress.scores = deque(progress.scores, maxlen=100)
-            return Checkpoint(progress, _with_prefix(tensors, "weights."), _with_prefix(tensors, "optimiser."))
+            return Checkpoint(
+                progress, _with_prefix(tensors, "weights."), _with_prefix(tensors, "optimiser.")
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{files[-1]} is damaged ({error}): delete it to use the one before") from error
 

@@ -1,6 +1,6 @@
 """What a training run shows: a live panel in a terminal, plain lines elsewhere."""
 
-import sys
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -84,9 +84,17 @@ class Display:
         table.add_row("time", clock(progress.seconds), "games", f"{progress.games:,}")
         table.add_row("frames", f"{progress.frames:,}", "frames/s", f"{line['frames_per_second']:,.0f}")
         table.add_row(
-            "mean score", f"{line['mean_score_100']:+.2f} (last 100 games)", "", f"{line['mean_score_20']:+.2f} (last 20)"
+            "mean score",
+            f"{line['mean_score_100']:+.2f} (last 100 games)",
+            "",
+            f"{line['mean_score_20']:+.2f} (last 20)",
         )
-        table.add_row("emulator", f"{line['emulator_share']:.0%} of all cores' time", "entropy", f"{line['entropy']:.2f}")
+        table.add_row(
+            "emulator",
+            f"{line['emulator_share']:.0%} of all cores' time",
+            "entropy",
+            f"{line['entropy']:.2f}",
+        )
         return Panel(Group(table, Text(), curve(self._scores)), title="pongrad", width=78)
 
 
@@ -103,7 +111,7 @@ def curve(scores: Sequence[float]) -> Text:
     if len(scores) < CURVE_COLUMNS:
         columns = list(scores)
     else:
-        columns = [sum(scores[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+        columns = [sum(scores[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     heights = [(score - LOWEST) / (HIGHEST - LOWEST) * CURVE_ROWS for score in columns]
     chart = Text()
     for row in reversed(range(CURVE_ROWS)):

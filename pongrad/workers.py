@@ -26,6 +26,10 @@ PIECE = 500
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
+Layout = list[tuple[str, tuple[int, ...], str]]
+"""Names, shapes and dtypes of the weights in shared memory."""
+
+
 class Interrupted(Exception):
     """Play was broken off on request; the unfinished rollouts are gone, everything else is as it was."""
 
@@ -55,7 +59,7 @@ class Workers:
         for name, array in agent.network.weights.items():
             self.agent.network.weights[name][:] = array
         self._processes = []
-        self._pipes: list[connection.Connection] = []
+        self._pipes: list[Any] = []
         for i in range(count):
             here, there = _CONTEXT.Pipe()
             process = _CONTEXT.Process(
@@ -102,7 +106,7 @@ class Workers:
         pieces: list[list[Rollout]] = [[] for _ in games]
         waiting = dict(enumerate(games))  # nobody is playing these
         done: dict[int, Game] = {}
-        playing: dict[connection.Connection, int] = {}
+        playing: dict[Any, int] = {}
         idle = list(self._pipes)
         for place in range(len(games)):
             while place not in done:
@@ -112,7 +116,6 @@ class Workers:
                     playing[pipe] = next_up
                     self._send(pipe, (waiting.pop(next_up), PIECE))
                 for pipe in connection.wait(list(playing), timeout=0.1):
-                    assert isinstance(pipe, connection.Connection)
                     rollout, game = self._receive(pipe)
                     played = playing.pop(pipe)
                     pieces[played].append(rollout)
@@ -122,13 +125,13 @@ class Workers:
                     raise Interrupted
             yield Rollout.join(pieces[place]), done[place]
 
-    def _send(self, pipe: connection.Connection, message: Any) -> None:
+    def _send(self, pipe: Any, message: Any) -> None:
         try:
             pipe.send(message)
         except OSError as error:
             raise UserError(self._obituary()) from error
 
-    def _receive(self, pipe: connection.Connection) -> tuple[Rollout, Game]:
+    def _receive(self, pipe: Any) -> tuple[Rollout, Game]:
         try:
             answer = pipe.recv()
         except (EOFError, OSError) as error:
@@ -145,7 +148,7 @@ class Workers:
         return "a worker stopped answering: try again"
 
 
-def _views(memory: Any, layout: list[tuple[str, tuple[int, ...], str]]) -> dict[str, np.ndarray]:
+def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:
     """The weights that lie one after the other in the shared memory."""
     views, offset = {}, 0
     for name, shape, dtype in layout:
@@ -154,7 +157,7 @@ def _views(memory: Any, layout: list[tuple[str, tuple[int, ...], str]]) -> dict[
     return views
 
 
-def _work(pipe: connection.Connection, description: dict, memory: Any, layout: list) -> None:
+def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout) -> None:
     """A worker's life: receive a game, play, send back, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that learns
     agent = Agent.from_description(description, _views(memory, layout))

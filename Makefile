@@ -1,0 +1,43 @@
+# Every target does its own set-up in .venv; all it needs is make and Python 3.11 or newer.
+#   make train            learn to beat the computer      make train ARGS='--minutes 3'
+#   make test, make lint  what CI runs
+#   make bench            how fast it is on this machine
+
+PYTHON ?= python3
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+ARGS ?=
+
+.PHONY: setup train test lint bench clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	"pongrad needs Python 3.11 or newer: set one with make PYTHON=python3.12")'
+	@echo "Setting up in .venv, once"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --constraint requirements.txt --editable .
+	@$(BIN)/python -m pongrad.warm
+	@touch $@
+
+.venv/ready-to-test: .venv/ready
+	@$(PIP) install --constraint requirements.txt --editable '.[dev]'
+	@touch $@
+
+train: .venv/ready
+	@$(BIN)/pongrad train $(ARGS)
+
+test: .venv/ready-to-test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/ready-to-test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: .venv/ready
+	@$(BIN)/pongrad bench $(ARGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info

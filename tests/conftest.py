@@ -1,0 +1,96 @@
+"""What several test files share: an emulator, agents with random weights, and real games they played."""
+
+# One thread: on a busy machine BLAS threads that wait for each other take 8 times as long.
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from types import SimpleNamespace
+
+import gymnasium
+import numpy as np
+import pytest
+
+from pongrad.agent import Agent
+from pongrad.games import Emulator, Game, Purpose
+from pongrad.network import Network
+from pongrad.play import play
+from pongrad.vision import Inputs
+
+PONG = "ALE/Pong-v5"
+WHOLE_GAME = 27_000  # steps; no game is longer
+
+
+@pytest.fixture(scope="session")
+def emulator():
+    return Emulator(PONG)
+
+
+@pytest.fixture(scope="session")
+def env():
+    with gymnasium.make(PONG) as env:
+        yield env
+
+
+@pytest.fixture(scope="session")
+def new_agent():
+    def make(seed=0, dtype="float32", hidden=(200,), **how):
+        network = Network.random((6400, *hidden, 1), np.random.default_rng(seed), dtype)
+        return Agent(network, PONG, (2, 3), **how)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def new_game():
+    def make(number=0, seed=7, purpose=Purpose.TRAINING):
+        return Game(PONG, seed, purpose, number)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_games(new_agent, new_game, emulator):
+    """Three whole games of a random agent: the agent, where they start, rollouts, how they ended."""
+    agent = new_agent()
+    starts = [new_game(number) for number in range(3)]
+    rollouts, ends = play(agent, starts, WHOLE_GAME, emulator)
+    return SimpleNamespace(agent=agent, starts=starts, rollouts=rollouts, ends=ends)
+
+
+@pytest.fixture(scope="session")
+def random_inputs():
+    """A batch of sparse inputs in -1, 0, 1, the first of them all zero as on a game's first step."""
+
+    def make(steps, size, seed=0, density=0.2):
+        dense = np.random.default_rng(seed).choice(
+            [-1, 0, 1], (steps, size), p=[density / 2, 1 - density, density / 2]
+        )
+        dense[0] = 0
+        where, pixels = dense.nonzero()
+        offsets = np.searchsorted(where, np.arange(steps + 1))
+        values = dense[where, pixels].astype(np.int8)
+        return Inputs(offsets, pixels.astype(np.uint16), values), dense.astype(np.float64)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def same_rollout():
+    def check(a, b):
+        for name in ("offsets", "pixels", "values"):
+            np.testing.assert_array_equal(getattr(a.inputs, name), getattr(b.inputs, name), name)
+        np.testing.assert_array_equal(a.actions, b.actions)
+        np.testing.assert_array_equal(a.rewards, b.rewards)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def same_game():
+    def check(a, b):
+        assert vars(a).keys() == vars(b).keys()
+        for name, value in vars(a).items():
+            np.testing.assert_array_equal(value, vars(b)[name], name)
+
+    return check

@@ -1,0 +1,215 @@
+"""Files are whole or not there, and a bad file is one line for its user, never a traceback."""
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pongrad import storage
+from pongrad.agent import FORMAT, Agent
+from pongrad.errors import UserError
+from pongrad.vision import Vision
+
+
+@pytest.fixture
+def raises_one_line():
+    def check(call, *args):
+        with pytest.raises(UserError) as error:
+            call(*args)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    return check
+
+
+# --- Writing --------------------------------------------------------------------------------------------
+
+
+def test_writing_replaces_the_file(tmp_path):
+    for content in (b"first", b"second"):
+        storage.write(tmp_path / "a.txt", content)
+        assert (tmp_path / "a.txt").read_bytes() == content
+        assert os.listdir(tmp_path) == ["a.txt"]
+    storage.write_json(tmp_path / "b.json", {"seed": 1})
+    assert json.loads((tmp_path / "b.json").read_text()) == {"seed": 1}
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("existing", [b"old", None])
+def test_a_write_that_fails_changes_nothing(step, failure, existing, tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    if existing is not None:
+        path.write_bytes(existing)
+
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(UserError if isinstance(failure, OSError) else KeyboardInterrupt):
+        storage.write(path, b"new")
+    assert (path.read_bytes() if path.exists() else None) == existing
+    # What a crash may leave behind has a name that neither a listing nor a `*` shows
+    assert [file.name for file in tmp_path.glob("[!.]*")] == ([] if existing is None else ["a.txt"])
+    monkeypatch.undo()
+    storage.write(path, b"new")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_that_is_not_there_is_the_users_error(tmp_path, raises_one_line):
+    assert "cannot write" in raises_one_line(storage.write, tmp_path / "no" / "a.txt", b"")
+
+
+# --- Reading --------------------------------------------------------------------------------------------
+
+TENSORS = {"W1": np.arange(6, dtype=np.float32).reshape(3, 2), "c": np.array([1e-300])}
+
+
+def test_tensors_and_metadata_come_back(tmp_path):
+    storage.save(tmp_path / "a.safetensors", TENSORS, {"format": "test-1", "note": "Grüße", "n": [1, 2.5]})
+    tensors, metadata = storage.load(tmp_path / "a.safetensors", "test-1")
+    assert metadata == {"format": "test-1", "note": "Grüße", "n": [1, 2.5]}
+    assert tensors.keys() == TENSORS.keys()
+    for name, array in TENSORS.items():
+        assert tensors[name].dtype == array.dtype
+        np.testing.assert_array_equal(tensors[name], array)
+
+
+def saved(metadata):
+    return safetensors.numpy.save(TENSORS, metadata)
+
+
+GOOD = saved({"pongrad": '{"format": "test-1"}'})
+BAD_FILES = {
+    "empty": b"",
+    "text": b"not an agent at all\n",
+    "a huge header": (2**62).to_bytes(8, "little") + GOOD[8:],
+    "cut short": GOOD[:-1],
+    "too long": GOOD + b"\0",
+    "a stranger's": saved(None),
+    "of another format": saved({"pongrad": '{"format": "test-2"}'}),
+    "without format": saved({"pongrad": "{}"}),
+    "metadata not a dictionary": saved({"pongrad": '["test-1"]'}),
+    "metadata not JSON": saved({"pongrad": "{\n{"}),
+    "metadata without bottom": saved({"pongrad": "[" * 100_000}),
+}
+
+
+@pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES)
+def test_a_bad_file_is_the_users_error(content, tmp_path, raises_one_line):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    assert str(path) in raises_one_line(storage.load, path, "test-1")
+
+
+def test_no_file_and_no_agent_in_a_folder(tmp_path, raises_one_line):
+    assert "no such file" in raises_one_line(storage.load, tmp_path / "a.safetensors", "test-1")
+    assert str(tmp_path) in raises_one_line(storage.load, tmp_path, "test-1")
+    assert "best.safetensors" in raises_one_line(Agent.load, tmp_path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(length=st.integers(0, len(GOOD) - 1))
+def test_a_truncated_file_is_the_users_error(length, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "truncated.safetensors"
+    path.write_bytes(GOOD[:length])
+    with pytest.raises(UserError):
+        storage.load(path, "test-1")
+
+
+@settings(max_examples=200, deadline=None)
+@given(place=st.integers(0, len(GOOD) - 1), value=st.integers(0, 255))
+def test_a_changed_byte_is_harmless_or_the_users_error(place, value, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "changed.safetensors"
+    path.write_bytes(GOOD[:place] + bytes([value]) + GOOD[place + 1 :])
+    try:
+        storage.load(path, "test-1")
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+# --- Agents ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", [(8,), (8, 4)], ids=str)
+def test_an_agent_comes_back_from_its_file(hidden, dtype, new_agent, tmp_path):
+    agent = new_agent(dtype=dtype, hidden=hidden, greedy=True, vision=Vision(background_red=(144,)))
+    agent.save(tmp_path / "best.safetensors", score=3)
+    for source in (tmp_path / "best.safetensors", str(tmp_path)):  # the file, or its run folder
+        loaded = Agent.load(source)
+        assert loaded.description() == agent.description()
+        assert loaded.vision == agent.vision
+        assert list(loaded.network.weights) == list(agent.network.weights)
+        for name, array in agent.network.weights.items():
+            assert loaded.network.weights[name].dtype == dtype
+            np.testing.assert_array_equal(loaded.network.weights[name], array)
+
+
+def test_a_copy_has_weights_of_its_own(new_agent):
+    agent = new_agent(hidden=(4,))
+    copy = agent.copy()
+    copy.network.weights["W1"][:] = 0
+    assert agent.network.weights["W1"].any()
+    assert copy.description() == agent.description()
+
+
+W1, W2 = np.ones((6400, 4), np.float32), np.ones((4, 1), np.float32)
+BAD_WEIGHTS = {
+    "too few pixels": {"W1": W1[1:], "W2": W2},
+    "layers that do not fit": {"W1": W1, "W2": W2[1:]},
+    "two outputs": {"W1": W1, "W2": np.ones((4, 2), np.float32)},
+    "one dimension": {"W1": W1, "W2": W2[:, 0]},
+    "integers": {"W1": W1.astype(np.int32), "W2": W2},
+    "NaN": {"W1": W1, "W2": np.array([[1], [1], [np.nan], [1]], np.float32)},
+    "infinite": {"W1": W1 * np.float32(np.inf), "W2": W2},
+    "no weights": {},
+}
+
+
+@pytest.mark.parametrize("weights", BAD_WEIGHTS.values(), ids=BAD_WEIGHTS)
+def test_unusable_weights_are_the_users_error(weights, new_agent, tmp_path, raises_one_line):
+    path = tmp_path / "a.safetensors"
+    storage.save(path, weights, {"format": FORMAT, **new_agent(hidden=(4,)).description()})
+    assert "not a usable agent" in raises_one_line(Agent.load, path)
+
+
+BAD_DESCRIPTIONS = {
+    "three actions": {"actions": [2, 3, 0]},
+    "actions not a list": {"actions": 2},
+    "a vision of unknown parts": {"vision": {"colour": "red"}},
+    "a vision that is no dictionary": {"vision": [35, 195]},
+    "a vision of text": {"vision": {"top": "35"}},
+    "no stride": {"vision": {"stride": 0}},
+}
+
+
+@pytest.mark.parametrize("change", BAD_DESCRIPTIONS.values(), ids=BAD_DESCRIPTIONS)
+def test_unusable_descriptions_are_the_users_error(change, new_agent, tmp_path, raises_one_line):
+    path = tmp_path / "a.safetensors"
+    storage.save(
+        path, {"W1": W1, "W2": W2}, {"format": FORMAT, **new_agent(hidden=(4,)).description(), **change}
+    )
+    assert "not a usable agent" in raises_one_line(Agent.load, path)
+
+
+# The kernels look where they are told to, so that a vision of what is no screen must not get that far.
+IMPOSSIBLE_VISIONS = {
+    "rows below the screen": ({"top": 1035, "bottom": 1195}, 6400),
+    "rows above the screen": ({"top": -40, "bottom": 120}, 6400),
+    "a stride that words do not hold": ({"stride": 5}, 32 * 32),
+}
+
+
+@pytest.mark.parametrize("vision, size", IMPOSSIBLE_VISIONS.values(), ids=IMPOSSIBLE_VISIONS)
+def test_impossible_visions_are_the_users_error(vision, size, new_agent, tmp_path, raises_one_line):
+    path = tmp_path / "a.safetensors"
+    weights = {"W1": np.ones((size, 4), np.float32), "W2": W2}
+    description = {**new_agent(hidden=(4,)).description(), "vision": vision}
+    storage.save(path, weights, {"format": FORMAT, **description})
+    assert "not a usable agent" in raises_one_line(Agent.load, path)

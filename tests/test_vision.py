@@ -1,0 +1,198 @@
+"""What the network sees: hand-worked screens, for the article's steps and for the engine's short cut.
+
+Also the two small things beside it in `decide`: the random stream and the choice of an action.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pongrad import classic, kernels
+from pongrad.vision import Inputs, Vision, new_record, new_sight
+
+# Pong's colours as (palette index, RGB), from the emulator's own palette
+FIELD = 34, (144, 72, 17)
+FIRST_FIELD = 228, (109, 118, 43)  # the background of a game's very first screen
+BALL = 14, (236, 236, 236)
+PADDLE = 200, (92, 186, 92)
+
+
+def screens(background, *dots):
+    """The same picture as the emulator's palette screen and as Gymnasium's RGB screen."""
+    palette = np.full((210, 160), background[0], np.uint8)
+    rgb = np.empty((210, 160, 3), np.uint8)
+    rgb[:] = background[1]
+    for row, column, (index, colour) in dots:
+        palette[row, column] = index
+        rgb[row, column] = colour
+    return palette, rgb
+
+
+def look(eyes, size=6400):
+    out = np.full(size, 9, np.uint16)
+    return out[: kernels.look(eyes, out)].tolist()
+
+
+# Row 35 + 2i and column 2j become pixel 80 i + j; odd rows counted from 35 and odd columns are left out.
+HAND_WORKED = {
+    "empty": (FIELD, [], []),
+    "empty first screen": (FIRST_FIELD, [], []),
+    "top left": (FIELD, [(35, 0, BALL)], [0]),
+    "second pixel of the first row": (FIELD, [(35, 2, BALL)], [1]),
+    "end of the first row": (FIELD, [(35, 158, BALL)], [79]),
+    "start of the second row": (FIELD, [(37, 0, PADDLE)], [80]),
+    "bottom right": (FIELD, [(193, 158, BALL)], [6399]),
+    "above and below the field": (
+        FIELD,
+        [(34, 0, BALL), (33, 2, BALL), (195, 0, BALL), (209, 158, BALL)],
+        [],
+    ),
+    "rows that are left out": (FIELD, [(36, 0, BALL), (194, 158, BALL)], []),
+    "columns that are left out": (FIELD, [(35, 1, BALL), (35, 159, BALL)], []),
+    "both backgrounds at once": (FIELD, [(35, 0, FIRST_FIELD), (35, 4, BALL)], [2]),
+    "on the first background": (FIRST_FIELD, [(35, 0, FIELD), (101, 42, PADDLE)], [80 * 33 + 21]),
+    "a ball of 2 by 4": (
+        FIELD,
+        [(row, column, BALL) for row in range(100, 104) for column in (80, 81)],
+        [80 * 33 + 40, 80 * 34 + 40],  # rows 101 and 103, column 80
+    ),
+    "two colours": (FIELD, [(35, 6, PADDLE), (35, 8, BALL), (39, 0, PADDLE)], [3, 4, 160]),
+}
+
+
+@pytest.mark.parametrize("background, dots, want", HAND_WORKED.values(), ids=HAND_WORKED)
+def test_hand_worked_screens(background, dots, want):
+    palette, rgb = screens(background, *dots)
+    processed = classic.preprocess(rgb)
+    assert processed.shape == (6400,)
+    assert set(np.unique(processed)) <= {0, 1}
+    assert processed.nonzero()[0].tolist() == want
+    assert look(Vision().eyes(palette)) == want
+    assert look(Vision().eyes_rgb(rgb)) == want
+
+
+@pytest.mark.parametrize("preprocess", [classic.preprocess, Vision().eyes_rgb], ids=["classic", "engine"])
+def test_the_emulators_own_screen_is_left_alone(preprocess):
+    _, screen = screens(FIELD, (35, 0, BALL), (36, 1, PADDLE), (100, 100, FIRST_FIELD))
+    before = screen.copy()
+    result = preprocess(screen)
+    np.testing.assert_array_equal(screen, before)
+    screen[:] = 0  # ... and what came out is no window on it that changes with the next screen
+    assert not np.shares_memory(screen, result[0] if isinstance(result, tuple) else result)
+
+
+areas = st.tuples(st.integers(0, 209), st.integers(0, 159), st.integers(1, 60), st.integers(1, 60))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(areas, st.sampled_from([0, 14, 34, 56, 200, 228, 255])), max_size=12),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(0, 100),
+    st.integers(1, 110),
+)
+def test_look_finds_every_pixel_that_is_on(paint, stride, top, rows):
+    screen = np.full((210, 160), 34, np.uint8)
+    for (row, column, height, width), colour in paint:
+        screen[row : row + height, column : column + width] = colour
+    vision = Vision(top=top, bottom=top + rows, stride=stride)
+    kept = screen[top : top + rows : stride, ::stride]
+    assert vision.shape == kept.shape
+    want = ((kept != 34) & (kept != 228)).ravel().nonzero()[0].tolist()
+    assert look(vision.eyes(screen), vision.size) == want
+
+
+def test_the_first_input_is_zero_and_the_others_are_what_changed():
+    vision = Vision()
+    dots = [[(35, 0, BALL), (35, 2, PADDLE)], [(35, 2, BALL), (37, 0, BALL)], [(35, 2, PADDLE)]]
+    want = [([], []), ([0, 80], [-1, 1]), ([80], [-1])]
+    pairs = [screens(FIELD, *some) for some in dots]
+
+    previous = None
+    for (_, rgb), (pixels, values) in zip(pairs, want, strict=True):
+        x, previous = classic.observe(rgb, previous)
+        assert x.nonzero()[0].tolist() == pixels
+        assert x[pixels].tolist() == values
+
+    record, sight = new_record(3, vision), new_sight(vision)
+    mind = (np.ones((6400, 2)), np.ones((2, 1))), np.uint64(1), False
+    for t, (palette, _) in enumerate(pairs):
+        kernels.decide(vision.eyes(palette), True, sight, mind, t, record, t)
+    offsets, pixels, values, _ = record
+    for t, (some_pixels, some_values) in enumerate(want):
+        assert pixels[offsets[t] : offsets[t + 1]].tolist() == some_pixels
+        assert values[offsets[t] : offsets[t + 1]].tolist() == some_values
+
+
+pixel_sets = st.sets(st.integers(0, 6399) | st.integers(0, 20), max_size=40).map(sorted)
+
+
+@settings(deadline=None)
+@given(pixel_sets, pixel_sets)
+def test_difference_is_the_dense_difference(before, now):
+    dense = np.zeros((2, 6400))
+    dense[0, before], dense[1, now] = 1, 1
+    want = dense[1] - dense[0]
+    pixels, values = np.empty(80, np.uint16), np.empty(80, np.int8)
+    count = kernels.difference(np.array(before, np.uint16), np.array(now, np.uint16), pixels, values)
+    assert pixels[:count].tolist() == want.nonzero()[0].tolist()
+    np.testing.assert_array_equal(values[:count], want[pixels[:count]])
+
+
+def test_inputs_join_and_dense(random_inputs):
+    (a, dense_a), (b, dense_b) = random_inputs(4, 50, seed=1), random_inputs(3, 50, seed=2)
+    none = Inputs(np.zeros(1, np.int64), a.pixels[:0], a.values[:0])
+    joined = Inputs.join([a, none, b])
+    assert len(joined) == 7
+    np.testing.assert_array_equal(joined.dense(50), np.concatenate([dense_a, dense_b]))
+    assert [x.dtype for x in (joined.offsets, joined.pixels, joined.values)] == [np.int64, np.uint16, np.int8]
+
+
+# --- The random stream and the choice -------------------------------------------------------------------
+
+
+def test_the_stream_is_splitmix64():
+    # The first five outputs of the reference implementation for seed 1234567
+    published = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+    got = [kernels.uniform(np.uint64(1234567), np.uint64(step)) for step in range(5)]
+    assert got == [(z >> 11) * 2.0**-53 for z in published]
+
+
+def test_draws_are_uniform_for_any_key():
+    for key in (0, 1, 2**64 - 1):  # the last one overflows 64 bits at once
+        draws = [kernels.uniform(np.uint64(key), np.uint64(step)) for step in range(20_000)]
+        assert min(draws) >= 0 and max(draws) < 1
+        counts, _ = np.histogram(draws, 20, (0, 1))
+        assert np.sum((counts - 1000) ** 2 / 1000) < 55  # chi-squared, 19 degrees: 1 in 50,000
+
+
+@pytest.mark.parametrize("logit", [-2.0, 0.0, 0.5, 3.0])
+def test_up_is_drawn_with_probability_sigmoid(logit):
+    p, n = 1 / (1 + np.exp(-logit)), 20_000
+    ups = sum(
+        kernels.choose(logit, kernels.uniform(np.uint64(9), np.uint64(step)), False) == 0 for step in range(n)
+    )
+    assert abs(ups - n * p) < 4 * np.sqrt(n * p * (1 - p))
+
+
+def test_choose_compares_the_draw_with_p():
+    for draw in (0.0, 0.4999, 0.5, 0.7):
+        assert kernels.choose(0.0, draw, False) == (0 if draw < 0.5 else 1)
+    for draw in (0.0, 0.999):  # greedy: the draw does not matter
+        assert kernels.choose(0.01, draw, True) == 0
+        assert kernels.choose(-0.01, draw, True) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_huge_logits_do_not_overflow(dtype):
+    with np.errstate(all="raise"):
+        for draw in (0.0, 0.5, 1 - 2.0**-53):
+            assert kernels.choose(dtype(1e30), draw, False) == 0
+            assert kernels.choose(dtype(-1e30), draw, False) == 1
