@@ -3,6 +3,7 @@
 The fields, with the text below each, are the flags of `pongrad train`.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -56,6 +57,8 @@ class Classic:
         for name in positive:
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"{flag(name)} must be above 0, not {getattr(self, name)}")
+        if not math.isfinite(self.until):
+            raise UserError(f"--until must be a score, not {self.until}")
         if self.seed < 0:
             raise UserError(f"--seed must be 0 or more, not {self.seed}")
         if not 0 <= self.gamma <= 1:

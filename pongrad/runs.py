@@ -140,7 +140,7 @@ class RunFolder:
         try:
             settings = json.loads(file.read_text())
             del settings["versions"]
-            return Classic(**settings, run=self.path, resume=True)
+            return Classic(**settings, run=self.path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{file} is damaged ({error}): start a new run") from error
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from pongrad.recipes import Classic
 from pongrad.runs import Progress
 
-CURVE_COLUMNS, CURVE_ROWS = 68, 8
+CURVE_ROWS = 8
 BLOCKS = " ▁▂▃▄▅▆▇█"
 LOWEST, HIGHEST = -21, 21
 
@@ -80,6 +80,7 @@ class Display:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _panel(self, progress: Progress, line: dict[str, Any]) -> Panel:
+        width = min(78, self._console.width)
         table = Table.grid(padding=(0, 3))
         table.add_row("time", clock(progress.seconds), "games", f"{progress.games:,}")
         table.add_row("frames", f"{progress.frames:,}", "frames/s", f"{line['frames_per_second']:,.0f}")
@@ -95,7 +96,7 @@ class Display:
             "entropy",
             f"{line['entropy']:.2f}",
         )
-        return Panel(Group(table, Text(), curve(self._scores)), title="pongrad", width=78)
+        return Panel(Group(table, Text(), curve(self._scores, width - 10)), title="pongrad", width=width)
 
 
 def clock(seconds: float) -> str:
@@ -105,10 +106,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def curve(scores: Sequence[float]) -> Text:
-    """The scores as a chart of text, -21 at its bottom and +21 at its top, above 0 in green."""
-    edges = [round(i * len(scores) / CURVE_COLUMNS) for i in range(CURVE_COLUMNS + 1)]
-    if len(scores) < CURVE_COLUMNS:
+def curve(scores: Sequence[float], width: int) -> Text:
+    """The scores as a chart of text, -21 at its bottom and +21 at its top, above 0 in green.
+
+    Args:
+        scores: one an update; where there are more than columns, a column shows their mean.
+        width: columns.
+    """
+    edges = [round(i * len(scores) / width) for i in range(width + 1)]
+    if len(scores) < width:
         columns = list(scores)
     else:
         columns = [sum(scores[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
@@ -119,6 +125,6 @@ def curve(scores: Sequence[float]) -> Text:
         label = {CURVE_ROWS - 1: "+21", CURVE_ROWS // 2: "  0", 0: "-21"}.get(row, "   ")
         cells = [BLOCKS[round(8 * min(max(height - row, 0), 1))] for height in heights]
         empty = "┄" if row == CURVE_ROWS // 2 else " "
-        line = "".join(cells).replace(" ", empty).ljust(CURVE_COLUMNS, empty)
+        line = "".join(cells).replace(" ", empty).ljust(width, empty)
         chart.append(f"{label} ", style="dim").append(line + "\n", style="green" if above else "cyan")
     return chart

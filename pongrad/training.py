@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import psutil
 
-from pongrad import plots
 from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.games import FRAMES_A_STEP, Game, Purpose, seed_sequence
@@ -97,6 +96,8 @@ class Training:
             finally:
                 self._save()
                 self.folder.finish(self.summary())
+                from pongrad import plots  # Matplotlib takes a second to import: not while starting
+
                 plots.learning_curve([self.folder], self.folder.path / "learning_curve.png")
             display.end(self.progress, stopping.asked())
 

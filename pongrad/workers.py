@@ -23,6 +23,7 @@ from pongrad.play import Rollout, play
 PIECE = 500
 """Steps a worker plays before it hands the game back: about 0.1 s, little beside what restoring costs."""
 
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
@@ -60,6 +61,8 @@ class Workers:
             self.agent.network.weights[name][:] = array
         self._processes = []
         self._pipes: list[Any] = []
+        # Processes started now will never hear of Ctrl-C or SIGTERM: these are for the one that learns.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         for i in range(count):
             here, there = _CONTEXT.Pipe()
             process = _CONTEXT.Process(
@@ -72,6 +75,7 @@ class Workers:
             there.close()
             self._processes.append(process)
             self._pipes.append(here)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
     def __repr__(self) -> str:
         return f"Workers({len(self._processes)} processes, {self.agent})"
@@ -159,7 +163,6 @@ def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:
 
 def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout) -> None:
     """A worker's life: receive a game, play, send back, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that learns
     agent = Agent.from_description(description, _views(memory, layout))
     emulator = Emulator(agent.game)
     while True:

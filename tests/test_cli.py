@@ -1,0 +1,162 @@
+"""The command line as a user meets it: what is wrong is said in one line, with exit code 2."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pongrad.agent import Agent
+from pongrad.cli import main
+from pongrad.network import Network
+from pongrad.recipes import Classic
+from pongrad.runs import RunFolder
+
+
+@pytest.fixture(scope="module")
+def agent_file(tmp_path_factory):
+    """An untrained agent on disk."""
+    path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
+    Agent(Network.random((6400, 200, 1), np.random.default_rng(0)), "ALE/Pong-v5", (2, 3)).save(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def error_of(capfd, *args):
+    """Run the command, which must fail as users' errors do, and return its one line."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(arg) for arg in args])
+    out, err = capfd.readouterr()
+    assert stop.value.code == 2
+    assert err.startswith("pongrad: ") and err.endswith("\n") and err.count("\n") == 1
+    assert "Traceback" not in err and not out
+    return err
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ("", "train"),
+        ("learn", "learn"),
+        ("train --gama 0.9", "--gama"),
+        ("train --gamma high", "--gamma"),
+        ("train --recipe fastest", "--recipe"),
+        ("train --game ALE/Pang-v5", "unknown game 'ALE/Pang-v5'"),
+        ("train --game CartPole-v1", "unknown game 'CartPole-v1'"),
+        ("train --workers 0", "--workers must be above 0"),
+        ("train --frames -1", "--frames must be above 0"),
+        ("train --minutes 0", "--minutes must be above 0"),
+        ("train --minutes nan", "--minutes must be above 0"),
+        ("train --seed -1", "--seed must be 0 or more"),
+        ("train --gamma 1.5", "--gamma must lie between 0 and 1"),
+        ("train --decay-rate 1", "--decay-rate must be at least 0 and below 1"),
+        ("train --learning-rate 0", "--learning-rate must be above 0"),
+        ("train --batch-size 0", "--batch-size must be above 0"),
+        ("train --until nan", "--until"),
+        ("evaluate", "AGENT"),
+        ("evaluate nowhere.safetensors", "no such file: nowhere.safetensors"),
+        ("evaluate {agent} --games 0", "--games must be 1 or more"),
+        ("evaluate {agent} --seed -3", "--seed must be 0 or more"),
+        ("evaluate {agent} --workers 0", "--workers must be 1 or more"),
+        ("evaluate {agent} --greedy --sample", "exclude each other"),
+        ("bench --seconds 0", "--seconds must be above 0"),
+        ("bench --workers 0", "--workers must be 1 or more"),
+    ],
+)
+def test_mistakes_get_one_clear_line(capfd, agent_file, args, says):
+    assert says in error_of(capfd, *args.format(agent=agent_file).split())
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(capfd, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert "holds a run already: add --resume" in error_of(capfd, "train", "--run", tmp_path)
+
+
+def test_nothing_to_resume(capfd):
+    assert "no run under runs/ to resume" in error_of(capfd, "train", "--resume")
+    assert "no run in elsewhere to resume" in error_of(capfd, "train", "--resume", "--run", "elsewhere")
+
+
+def test_a_folder_that_cannot_be_made_or_written(capfd, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot make the folder" in error_of(capfd, "train", "--run", tmp_path / "file" / "run")
+    if os.geteuid() != 0:  # root may write anywhere
+        tmp_path.chmod(0o500)
+        assert "cannot make the folder" in error_of(capfd, "train", "--run", tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign", "text"])
+def test_damaged_agents_are_refused(capfd, agent_file, tmp_path, damage):
+    good = agent_file.read_bytes()
+    bad = {
+        "truncated": good[: len(good) // 2],
+        "flipped": good[:4] + bytes([good[4] ^ 0xFF]) + good[5:],
+        "empty": b"",
+        "foreign": good.replace(b"pongrad-agent", b"another-thing"),
+        "text": b"hello",
+    }[damage]
+    path = tmp_path / "agent.safetensors"
+    path.write_bytes(bad)
+    assert str(path) in error_of(capfd, "evaluate", path)
+
+
+def test_a_resumed_run_may_not_learn_differently(capfd, tmp_path):
+    RunFolder.create(Classic(run=tmp_path / "run", gamma=0.9))
+    line = error_of(capfd, "train", "--resume", "--run", tmp_path / "run", "--gamma", "0.99")
+    assert "--gamma 0.99 differs from the run's 0.9" in line
+
+
+def test_every_hyperparameter_is_a_documented_flag(capfd):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--help"])
+    assert stop.value.code == 0
+    out, _ = capfd.readouterr()
+    for flag in Classic.__dataclass_fields__:
+        assert f"--{flag.replace('_', '-')} " in out
+
+
+def test_evaluate_prints_fresh_games(agent_file):
+    def evaluate(*args):
+        line = [sys.executable, "-m", "pongrad", "evaluate", str(agent_file), *args]
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    text = evaluate("--games", "3", "--seed", "4")
+    assert "always playing an action drawn by its probability" in text
+    assert text.count("\ngame ") == 3 and "The agent does not beat the computer." in text
+
+    result = json.loads(evaluate("--games", "3", "--seed", "4", "--json", "--workers", "1"))
+    assert list(result) == ["games", "mean_score", "standard_error", "wins", "losses", "frames", "seed"]
+    assert result["games"] == 3 == result["wins"] + result["losses"] and result["seed"] == 4
+    assert f"mean score {result['mean_score']:+.2f} ± {result['standard_error']:.2f}" in text
+
+    assert "always playing the likelier action" in evaluate("--games", "1", "--greedy")
+
+
+def test_bench_measures_everything():
+    done = subprocess.run(
+        [sys.executable, "-m", "pongrad", "bench", "--seconds", "1", "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    result = json.loads(done.stdout)
+    assert list(result) == [
+        "workers", "emulator_frames_per_second", "collect_frames_per_second", "train_frames_per_second",
+        "collect_ratio", "train_ratio", "classic_engine_frames_per_second",
+        "classic_script_frames_per_second", "peak_rss_bytes",
+    ]  # fmt: skip
+    assert all(value > 0 for value in result.values())
+    assert result["collect_ratio"] == pytest.approx(
+        result["collect_frames_per_second"] / result["emulator_frames_per_second"], abs=1e-3
+    )
+
+
+def test_importing_the_package_is_cheap():
+    code = "import sys, pongrad; print([m for m in ('numba', 'ale_py', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,143 @@
+"""A run as a user starts it: complete folder, same bytes on any number of workers, exact stop and resume,
+and real, if short, learning."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pongrad import Agent
+from pongrad.runs import RunFolder
+
+SUMMARY_KEYS = {
+    "game", "recipe", "seed", "workers", "frames", "games", "seconds", "mean_score_100",
+    "best_mean_score_100", "beat_frames", "beat_seconds", "frames_per_second",
+}  # fmt: skip
+METRICS_KEYS = {
+    "update", "frames", "games", "seconds", "mean_score_100", "mean_score_20", "frames_per_second",
+}  # fmt: skip
+
+
+def command(*args):
+    return [sys.executable, "-m", "pongrad", "train", *map(str, args)]
+
+
+def train(folder, *args):
+    """Run `pongrad train` to its end and return what it printed."""
+    done = subprocess.run(command("--run", folder, *args), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def weights(folder):
+    return (folder / "best.safetensors").read_bytes(), newest_checkpoint(folder).weights["W1"].tobytes()
+
+
+def newest_checkpoint(folder):
+    return RunFolder(folder).load_checkpoint()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of three updates on two workers: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    output = train(folder, "--seed", 5, "--frames", 90_000, "--workers", 2)
+    return folder, output
+
+
+def test_the_run_folder_is_complete(run):
+    folder, _ = run
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary.keys() == SUMMARY_KEYS
+    assert summary["recipe"] == "classic" and summary["games"] == 30 and summary["frames"] >= 90_000
+    assert summary["beat_frames"] is None and summary["beat_seconds"] is None
+
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in lines] == [1, 2, 3]
+    assert all(line.keys() >= METRICS_KEYS for line in lines)
+    assert lines[-1]["frames"] == summary["frames"] and lines[-1]["games"] == 30
+
+    config = json.loads((folder / "config.json").read_text())
+    assert config["seed"] == 5 and config["gamma"] == 0.99 and "ale-py" in config["versions"]
+    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert Agent.load(folder).network.weights["W1"].shape == (6400, 200)
+    assert len(list((folder / "checkpoints").iterdir())) == 1
+
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    scalars = events.Scalars("mean_score_100")
+    assert [event.step for event in scalars] == [1, 2, 3]
+    assert scalars[-1].value == pytest.approx(lines[-1]["mean_score_100"], abs=1e-5)
+
+
+def test_the_last_lines_say_where_everything_is(run):
+    folder, output = run
+    for name in ("best.safetensors", "learning_curve.png", "summary.json", "metrics.jsonl", "tensorboard"):
+        assert f"{folder}/{name}" in output
+    assert "\x1b" not in output  # not a terminal: plain lines
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_workers_gives_the_same_bytes(run, tmp_path, workers):
+    folder, _ = run
+    train(tmp_path / "run", "--seed", 5, "--frames", 90_000, "--workers", workers)
+    assert weights(tmp_path / "run") == weights(folder)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_and_resumed_is_as_if_never_stopped(run, tmp_path, number, code):
+    folder, _ = run
+    stopped = tmp_path / "run"
+    process = subprocess.Popen(
+        command("--run", stopped, "--seed", 5, "--frames", 90_000, "--workers", 2),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:  # a line an update
+        if "20 games" in line:
+            break
+    process.send_signal(number)
+    rest = process.stdout.read()
+    assert process.wait(timeout=30) == code
+    assert f"pongrad train --run {stopped} --resume" in rest
+    assert newest_checkpoint(stopped).progress.games in (20, 30)
+
+    done = subprocess.run(command("--run", stopped, "--resume"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert weights(stopped) == weights(folder)
+    updates = [line["update"] for line in RunFolder(stopped).metrics()]
+    assert updates == [1, 2, 3]
+
+
+def test_a_finished_run_can_be_extended(run, tmp_path):
+    """Resuming with a later end gives what the longer run would have given."""
+    short = tmp_path / "short"
+    train(short, "--seed", 5, "--frames", 1)
+    assert json.loads((short / "summary.json").read_text())["games"] == 10
+    train(short, "--resume", "--frames", 90_000)
+    assert weights(short) == weights(run[0])
+
+
+def test_time_limits_are_kept(tmp_path):
+    start = time.monotonic()
+    output = train(tmp_path / "run", "--minutes", 0.01)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert "Done" in output and summary["games"] in (0, 10)
+    assert summary["seconds"] <= time.monotonic() - start  # they count from the start of the process
+
+
+def test_it_learns(tmp_path):
+    """About forty seconds of real Pong: the last 100 games are clearly better than the first."""
+    output = train(tmp_path / "run", "--seed", 3, "--learning-rate", 1e-3, "--frames", 1_200_000)
+    metrics = RunFolder(tmp_path / "run").metrics()
+    first = next(line for line in metrics if line["games"] == 100)
+    last = metrics[-1]
+    assert last["games"] >= 200  # no game is in both means
+    assert last["mean_score_100"] > first["mean_score_100"] + 0.4
+    assert last["entropy"] < first["entropy"]
+    shown = [float(x) for x in re.findall(r"last 100 games ([+-][\d.]+)", output)]
+    assert shown[-1] == pytest.approx(last["mean_score_100"], abs=0.005)
