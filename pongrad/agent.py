@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pongrad import kernels, storage
 from pongrad.errors import UserError
-from pongrad.games import SCREEN
+from pongrad.games import SCREEN, environment_options
 from pongrad.network import Array, Network
 from pongrad.vision import Vision, new_record, new_sight
 
@@ -136,12 +136,18 @@ class Agent:
         try:
             agent = Agent.from_description(metadata, weights)
             agent.check()
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is not a usable agent ({error}): use another one") from error
         return agent
 
     def check(self) -> None:
-        """Raise ValueError if the parts do not fit each other or a weight is not a finite number."""
+        """Raise ValueError if the parts do not fit each other or a weight is not a finite number.
+
+        Raises:
+            ValueError: that.
+            UserError: the game is unknown.
+        """
+        environment_options(self.game)
         size = self.vision.size
         for name, array in self.network.weights.items():
             if array.ndim != 2 or len(array) != size or array.dtype not in (np.float32, np.float64):

@@ -85,13 +85,8 @@ def bench(seconds: float, workers: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
     network = Network.random((Vision().size, config.num_hidden_layer_neurons, 1), rng)
     agent = Agent(network, config.game, ACTIONS[config.game])
-    spawn = multiprocessing.get_context("spawn")
     meters = _Meters()
-    with (
-        _peak_rss() as peak,
-        Workers(agent, workers) as team,
-        ProcessPoolExecutor(workers, spawn) as replayers,
-    ):
+    with _peak_rss() as peak, Workers(agent, workers) as team:
         learner = Reinforce(team.agent.network, config.gamma, 0.0, config.decay_rate)  # learns at no rate
         _play(team, config, 0, learner)  # everybody is awake before the clock starts
         end = time.monotonic() + seconds
@@ -99,7 +94,7 @@ def bench(seconds: float, workers: int) -> dict[str, Any]:
         while not meters.script.frames or time.monotonic() < end:
             games, took = _play(team, config, number)
             meters.collect.add(sum(len(rollout) for rollout, _ in games), took)
-            _replay(replayers, games, workers, meters.emulator)
+            _replay(games, workers, meters.emulator)
             trained, took = _play(team, config, number + config.batch_size, learner)
             meters.train.add(sum(len(rollout) for rollout, _ in trained), took)
             _run_script(meters.script, seed=number)
@@ -153,14 +148,13 @@ def _play(
     return played, time.perf_counter() - start
 
 
-def _replay(
-    replayers: ProcessPoolExecutor, games: list[tuple[Rollout, Game]], workers: int, meter: Meter
-) -> None:
+def _replay(games: list[tuple[Rollout, Game]], workers: int, meter: Meter) -> None:
     """Play the same games again with the same actions on bare emulators, in as many processes."""
-    jobs = [replayers.submit(replay, game.id, game.env_seed, rollout.actions) for rollout, game in games]
-    for job, (rollout, _) in zip(jobs, games, strict=True):
-        # A process's seconds count as if the load were shared out perfectly: the ceiling is a ceiling.
-        meter.add(len(rollout), job.result() / workers)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(replay, game.id, game.env_seed, rollout.actions) for rollout, game in games]
+        for job, (rollout, _) in zip(jobs, games, strict=True):
+            # As if the load were shared out perfectly: the ceiling is a ceiling.
+            meter.add(len(rollout), job.result() / workers)
 
 
 def replay(game_id: str, env_seed: int, actions: NDArray[np.uint8]) -> float:

@@ -193,6 +193,6 @@ def environment_options(game_id: str) -> dict[str, Any]:
         spec = gymnasium.spec(game_id)
     except gymnasium.error.Error:
         spec = None
-    if spec is None or "repeat_action_probability" not in spec.kwargs:
+    if spec is None or not isinstance(spec.kwargs.get("frameskip"), int):
         raise UserError(f"unknown game {game_id!r}: give an Atari id such as ALE/Pong-v5")
     return spec.kwargs

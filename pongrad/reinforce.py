@@ -45,7 +45,7 @@ class Reinforce:
     def add(self, game: Rollout) -> None:
         """Add the gradient of one whole game to the batch."""
         p = policy.probability_up(self.network.forward(game.inputs)[:, 0])
-        advantages = standardise(discount(game.rewards, self.gamma))
+        advantages = standardise(discount(game.rewards.astype(p.dtype), self.gamma))
         d_logits = policy.log_gradient(game.actions, p) * advantages.astype(p.dtype)
         self.network.backward(d_logits[:, np.newaxis])
         self._entropies.append(policy.entropy(p))

@@ -11,6 +11,8 @@ def discount(rewards: NDArray[np.floating], gamma: float) -> Float64s:
 
     A non-zero reward ends a point, so nothing after it counts for the actions before it.
 
+    Computed in the precision of `rewards`.
+
     Args:
         rewards: [steps], +1 or -1 where a point ended, else 0.
         gamma: discount a step.

@@ -3,6 +3,7 @@
 Nothing is ever unpickled, so a file from a stranger can be wrong but cannot run code.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -33,6 +34,8 @@ def write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UserError(f"cannot write {path}: {error.strerror}; free or choose another folder") from error
 
 

@@ -74,6 +74,11 @@ class Vision:
     background_red: tuple[int, ...] = (144, 109)
     background_palette: tuple[int, ...] = (34, 228)
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if it would look outside the screen."""
+        if not (0 <= self.top < self.bottom <= 210 and self.stride in (1, 2, 4, 8)):
+            raise ValueError(f"{self} does not fit a screen")
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the processed screen: (80, 80)."""

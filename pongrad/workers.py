@@ -5,6 +5,7 @@ The agent's weights lie in memory that all processes share, so nothing is copied
 change only while nobody plays.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -112,22 +113,27 @@ class Workers:
         done: dict[int, Game] = {}
         playing: dict[Any, int] = {}
         idle = list(self._pipes)
-        for place in range(len(games)):
-            while place not in done:
-                while idle and waiting:
-                    next_up = min(waiting, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
-                    pipe = idle.pop()
-                    playing[pipe] = next_up
-                    self._send(pipe, (waiting.pop(next_up), PIECE))
-                for pipe in connection.wait(list(playing), timeout=0.1):
-                    rollout, game = self._receive(pipe)
-                    played = playing.pop(pipe)
-                    pieces[played].append(rollout)
-                    (done if game.over else waiting)[played] = game
-                    idle.append(pipe)
-                if stopping():
-                    raise Interrupted
-            yield Rollout.join(pieces[place]), done[place]
+        try:
+            for place in range(len(games)):
+                while place not in done:
+                    while idle and waiting:
+                        next_up = min(waiting, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
+                        pipe = idle.pop()
+                        playing[pipe] = next_up
+                        self._send(pipe, (waiting.pop(next_up), PIECE))
+                    for pipe in connection.wait(list(playing), timeout=0.1):
+                        played = playing.pop(pipe)
+                        rollout, game = self._receive(pipe)
+                        pieces[played].append(rollout)
+                        (done if game.over else waiting)[played] = game
+                        idle.append(pipe)
+                    if stopping():
+                        raise Interrupted
+                yield Rollout.join(pieces[place]), done[place]
+        finally:
+            for pipe in playing:  # a piece that nobody waits for must not answer the next question
+                with contextlib.suppress(EOFError, OSError):
+                    pipe.recv()
 
     def _send(self, pipe: Any, message: Any) -> None:
         try:

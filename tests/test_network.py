@@ -91,7 +91,7 @@ def lesson(request, rng, random_inputs):
     game = Rollout(x, rng.integers(0, 2, STEPS).astype(np.uint8), rewards, 0.0, 0.0)
     learner = Reinforce(network, gamma=0.9, learning_rate=0.0, decay_rate=0.9)
     learner.add(game)
-    return network, game, dense, standardise(discount(rewards, 0.9))
+    return network, game, dense, standardise(discount(rewards.astype(np.float64), 0.9))
 
 
 def test_reinforce_gradient_is_autograds(lesson):

@@ -30,7 +30,7 @@ def by_definition(rewards, gamma):
 
 @given(rewards_of_a_game, st.floats(0, 1))
 def test_discount_is_its_definition(rewards, gamma):
-    got = returns.discount(np.array(rewards, np.float32), gamma)
+    got = returns.discount(np.array(rewards, np.float64), gamma)
     np.testing.assert_allclose(got, by_definition(rewards, gamma), rtol=1e-12, atol=1e-300)
 
 

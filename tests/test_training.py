@@ -139,5 +139,5 @@ def test_it_learns(tmp_path):
     assert last["games"] >= 200  # no game is in both means
     assert last["mean_score_100"] > first["mean_score_100"] + 0.4
     assert last["entropy"] < first["entropy"]
-    shown = [float(x) for x in re.findall(r"last 100 games ([+-][\d.]+)", output)]
+    shown = [float(x) for x in re.findall(r"last 100 games ([+-]\d+\.\d+)", output)]
     assert shown[-1] == pytest.approx(last["mean_score_100"], abs=0.005)

@@ -36,11 +36,13 @@ def test_any_number_of_workers_plays_the_same_games(count, real_games, same_roll
     assert not multiprocessing.active_children()
 
 
-def test_workers_play_with_the_weights_as_they_are_now(real_games):
+def test_workers_play_with_the_weights_as_they_are_now(real_games, same_rollout):
     with Workers(real_games.agent, 1) as team:
+        ((rollout, _),) = team.finish(real_games.starts[:1])
+        same_rollout(rollout, real_games.rollouts[0])
         for name, value in (("W1", 1), ("W2", 1000)):  # UP for certain where more goes on than off
-            assert not (real_games.agent.network.weights[name] == value).any()
             team.agent.network.weights[name][:] = value
+            assert not (real_games.agent.network.weights[name] == value).any()
         ((rollout, _),) = team.finish(real_games.starts[:1])
     balance = rollout.inputs.dense(6400).sum(axis=1)
     assert (balance > 0).sum() > 100
