@@ -40,7 +40,7 @@ def preprocess(screen):
     image = image[::2, ::2]  # 2. keep every second pixel both ways, [80, 80, 3]
     image = image[:, :, 0]  # 3. one colour channel is enough, [80, 80]
     image = (image != 144) & (image != 109)  # 4. the two background colours to 0, all else to 1
-    return image.astype(np.float32).ravel()  # 5. flatten, [6400]; the emulator's own array is untouched
+    return image.astype(np.int8).ravel()  # 5. flatten, [6400]; the emulator's own array is untouched
 
 
 def observe(screen, previous):

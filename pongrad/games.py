@@ -4,7 +4,6 @@ A `Game` is all there is to know about a game between two steps. Whoever holds t
 from it, any time, in any process, and will see what anybody else would have seen.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -109,6 +108,7 @@ class Emulator:
         self._frame_skip: int = options["frameskip"]
         self._repeat_action_probability: float = options["repeat_action_probability"]
         self._ale = load_cartridge(options | {"frameskip": 1, "repeat_action_probability": 0.0})
+        self._act, self._get_screen = self._ale.act, self._ale.getScreen
         self._actions = self._ale.getMinimalActionSet()
         self._start = self.save()
         self._first_screen = self._ale.getScreen()
@@ -128,40 +128,46 @@ class Emulator:
         """The emulator's state."""
         return self._ale.cloneState().serialize()
 
-    def sticks(self, game: Game, steps: int) -> list[list[bool]]:
-        """For the game's next steps, frame by frame, whether the action before is repeated.
+    def delays(self, game: Game, steps: int) -> list[int]:
+        """For each of the game's next steps, for how many frames the action before it goes on.
 
-        Sticky actions: Machado et al. 2018, section 5. The emulator's generator is a Mersenne Twister that
-        draws twice a frame, once for each of two players.
+        Sticky actions: Machado et al. 2018, section 5. Each frame repeats the last one's action with some
+        probability, so the new action comes with the first frame that does not. The emulator's generator
+        is a Mersenne Twister that draws twice a frame, once for each of two players.
         """
         twister = np.random.MT19937()
         twister._legacy_seeding(ale_seed(game.env_seed))
         twister.random_raw(2 * self._frame_skip * game.step, output=False)
         draws = twister.random_raw(2 * self._frame_skip * steps)[::2] / 2.0**32
-        return (draws < self._repeat_action_probability).reshape(steps, self._frame_skip).tolist()
+        repeats = (draws < self._repeat_action_probability).reshape(steps, self._frame_skip)
+        return repeats.cumprod(axis=1).sum(axis=1).tolist()
 
-    def act(self, action: int, sticks: Sequence[bool]) -> float:
+    def over(self) -> bool:
+        """Whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames."""
+        return self._ale.game_over()
+
+    def act(self, action: int, delay: int) -> int:
         """Play one step with an action of Gymnasium's numbering and read the screen.
 
         Args:
             action: the action asked for.
-            sticks: for each frame of the step, whether the action before is repeated instead.
+            delay: for how many frames of the step the action before goes on.
 
         Returns:
             The reward.
         """
-        reward = 0.0
-        for stuck in sticks:
-            if not stuck:
-                self.held = action
-            reward += self._ale.act(self._actions[self.held])
-        self._ale.getScreen(self.screen)
+        act, reward = self._act, 0
+        if delay:
+            held = self._actions[self.held]
+            for _ in range(delay):
+                reward += act(held)
+        if delay < self._frame_skip:
+            self.held = action
+            wanted = self._actions[action]
+            for _ in range(self._frame_skip - delay):
+                reward += act(wanted)
+        self._get_screen(self.screen)
         return reward
-
-    @property
-    def over(self) -> bool:
-        """Whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames."""
-        return self._ale.game_over()
 
 
 def load_cartridge(options: dict[str, Any], seed: int = 0) -> ale_py.ALEInterface:

@@ -80,14 +80,16 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
     mind = agent.mind(game.stream, agent.greedy)
     record = offsets, pixels, values, actions = new_record(until, agent.vision)
     rewards = np.zeros(until, np.float32)
-    sticks = emulator.sticks(game, until)
+    delays = emulator.delays(game, until)
     t = 0
     is_new = game.step == 0  # else the screen is stale, and the game has brought what was on it
-    while t < until and not emulator.over:
+    while t < until and not emulator.over():
         action = kernels.decide(eyes, is_new, sight, mind, game.step + t, record, t)
         acting = clock()
-        rewards[t] = emulator.act(agent.actions[action], sticks[t])
+        reward = emulator.act(agent.actions[action], delays[t])
         emulator_seconds += clock() - acting
+        if reward:
+            rewards[t] = reward
         t += 1
         is_new = True
     step = game.step + t
@@ -102,7 +104,7 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
         step=step,
         won=game.won + int(rewards.clip(min=0).sum()),
         lost=game.lost - int(rewards.clip(max=0).sum()),
-        over=emulator.over,
+        over=emulator.over(),
     )
     inputs = Inputs(offsets[: t + 1], pixels[: offsets[t]].copy(), values[: offsets[t]].copy())
     return Rollout(inputs, actions[:t], rewards, clock() - start, emulator_seconds), after

@@ -120,10 +120,10 @@ class Workers:
                         next_up = min(waiting, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
                         pipe = idle.pop()
                         playing[pipe] = next_up
-                        self._send(pipe, (waiting.pop(next_up), PIECE))
+                        self._send(pipe, (play, [waiting.pop(next_up)], PIECE))
                     for pipe in connection.wait(list(playing), timeout=0.1):
                         played = playing.pop(pipe)
-                        rollout, game = self._receive(pipe)
+                        (rollout,), (game,) = self._receive(pipe)
                         pieces[played].append(rollout)
                         (done if game.over else waiting)[played] = game
                         idle.append(pipe)
@@ -135,13 +135,19 @@ class Workers:
                 with contextlib.suppress(EOFError, OSError):
                     pipe.recv()
 
+    def everywhere(self, function: Callable[..., Any], *args: Any) -> list[Any]:
+        """What `function(agent, *args, emulator)` gives in each worker, all at the same time."""
+        for pipe in self._pipes:
+            self._send(pipe, (function, *args))
+        return [self._receive(pipe) for pipe in self._pipes]
+
     def _send(self, pipe: Any, message: Any) -> None:
         try:
             pipe.send(message)
         except OSError as error:
             raise UserError(self._obituary()) from error
 
-    def _receive(self, pipe: Any) -> tuple[Rollout, Game]:
+    def _receive(self, pipe: Any) -> Any:
         try:
             answer = pipe.recv()
         except (EOFError, OSError) as error:
@@ -168,17 +174,16 @@ def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:
 
 
 def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout) -> None:
-    """A worker's life: receive a game, play, send back, until the pipe closes."""
+    """A worker's life: receive a task, do it, send back what came out, until the pipe closes."""
     agent = Agent.from_description(description, _views(memory, layout))
     emulator = Emulator(agent.game)
     while True:
         try:
-            game, until = pipe.recv()
+            function, *args = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            (rollout,), (game,) = play(agent, [game], until, emulator)
-            answer: Any = (rollout, game)
+            answer = function(agent, *args, emulator)
         except Exception as error:  # the learner raises it where it can be seen
             answer = error
         try:

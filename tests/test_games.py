@@ -24,18 +24,18 @@ def assert_same_game(env, emulator, game, actions):
     vision, out = Vision(), np.empty(6400, np.uint16)
     screen, _ = env.reset(seed=game.env_seed)
     emulator.restore(game)
-    sticks = emulator.sticks(game, WHOLE_GAME)
+    delays = emulator.delays(game, WHOLE_GAME)
     over, steps, score = False, 0, 0.0
     while True:
         np.testing.assert_array_equal(env.unwrapped.ale.getScreen(), emulator.screen)
         seen = out[: kernels.look(vision.eyes(emulator.screen), out)]
         np.testing.assert_array_equal(classic.preprocess(screen).nonzero()[0], seen)
-        assert emulator.over == over
+        assert emulator.over() == over
         if over:
             return steps, score
         action = int(next(actions))
         screen, reward, terminated, truncated, _ = env.step(action)
-        assert emulator.act(action, sticks[steps]) == reward
+        assert emulator.act(action, delays[steps]) == reward
         over = terminated or truncated
         steps += 1
         score += reward
@@ -59,9 +59,9 @@ def test_agents_games_are_gymnasiums(env, emulator, real_games):
 
 
 def test_a_quarter_of_the_frames_is_sticky(emulator, new_game):
-    sticks = np.array(emulator.sticks(new_game(), 5000))
-    assert sticks.shape == (5000, 4)
-    assert sticks.mean() == pytest.approx(0.25, abs=0.02)
+    delays = np.array(emulator.delays(new_game(), 5000))
+    for frames, share in enumerate([3 / 4, 3 / 16, 3 / 64, 3 / 256, 1 / 256]):
+        assert (delays == frames).mean() == pytest.approx(share, abs=0.02)
 
 
 def test_the_frame_limit_cuts_a_game_off_as_in_gymnasium(env, emulator, new_agent, new_game):
