@@ -9,9 +9,6 @@ from pongrad.agent import Agent
 from pongrad.games import FRAMES_A_STEP, Game, Purpose
 from pongrad.workers import Workers
 
-AT_A_TIME = 20
-"""Games open at once; finishing them in batches lets the result grow steadily."""
-
 
 def evaluate(
     agent: Agent,
@@ -35,13 +32,11 @@ def evaluate(
     scores: list[int] = []
     steps = 0
     with Workers(agent, min(workers, games)) as team:
-        for first in range(0, games, AT_A_TIME):
-            numbers = range(first, min(first + AT_A_TIME, games))
-            batch = [Game(agent.game, seed, Purpose.EVALUATION, number) for number in numbers]
-            for _, game in team.finish(batch):
-                scores.append(game.score)
-                steps += game.step
-                on_game(game)
+        fresh = [Game(agent.game, seed, Purpose.EVALUATION, number) for number in range(games)]
+        for _, game in team.finish(fresh):
+            scores.append(game.score)
+            steps += game.step
+            on_game(game)
     deviation = statistics.stdev(scores) if games > 1 else 0.0
     return {
         "games": games,

@@ -95,8 +95,9 @@ class Workers:
     ) -> Iterator[tuple[Rollout, Game]]:
         """Play whole games to their ends, sharing them out in pieces.
 
-        The next piece is always of the game furthest from its end, so that all games, and with them all
-        workers, finish at nearly the same time. What comes out does not depend on it.
+        Two games a worker are under way, and the next piece is always of the one furthest from its end, so
+        that at last all workers finish at nearly the same time, while the games before come out early
+        enough to be learned from meanwhile. What comes out does not depend on it.
 
         Args:
             games: games that are not over.
@@ -116,8 +117,9 @@ class Workers:
         try:
             for place in range(len(games)):
                 while place not in done:
-                    while idle and waiting:
-                        next_up = min(waiting, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
+                    begun = [i for i in range(len(games)) if i not in done][: 2 * len(self._pipes)]
+                    while idle and (ready := [i for i in begun if i in waiting]):
+                        next_up = min(ready, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
                         pipe = idle.pop()
                         playing[pipe] = next_up
                         self._send(pipe, (play, [waiting.pop(next_up)], PIECE))
