@@ -26,11 +26,13 @@ SCALES = (("games", "games", 1), ("frames", "million frames", 1e6), ("seconds", 
 
 
 def train(folder: Path, seed: int, learning_rate: str, *stop: str) -> None:
-    """One run of the engine, as a user would start it."""
-    if not (folder / "summary.json").exists():
-        command = [sys.executable, "-m", "pongrad", "train", "--recipe", "classic", "--workers", "2"]
-        command += ["--seed", str(seed), "--learning-rate", learning_rate, "--run", str(folder), *stop]
-        subprocess.run(command, check=True)
+    """One run of the engine, as a user would start it; one that was stopped goes on."""
+    command = [sys.executable, "-m", "pongrad", "train", "--run", str(folder)]
+    if (folder / "config.json").exists():
+        subprocess.run([*command, "--resume"])  # exit code 2: it is finished
+    else:
+        command += ["--recipe", "classic", "--workers", "2", "--seed", str(seed)]
+        subprocess.run([*command, "--learning-rate", learning_rate, *stop], check=True)
 
 
 def run_script(file: Path, seed: int) -> None:

@@ -155,5 +155,7 @@ class Agent:
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} has weights that are not finite")
             size = array.shape[1]
+        if not all(isinstance(action, int) and 0 <= action < 6 for action in self.actions):
+            raise ValueError(f"actions {self.actions}, want numbers from 0 to 5")
         if size != 1 or len(self.actions) != 2:
             raise ValueError(f"{len(self.actions)} actions from {size} outputs, want 2 from 1")

@@ -7,8 +7,9 @@ made more likely, those of the points that were lost less likely. Nothing else i
     python -m pongrad.classic            # play and learn, for days; every update is saved to classic.npz
     python -m pongrad.classic --resume   # go on where it stopped
 
-Names: x input, h hidden neurons, p probability of UP, y action taken (1 UP, 0 DOWN), W1 and W2 weights.
-Shapes: T steps in a game, D = 6400 pixels, H = 200 hidden neurons.
+Names: x input, h hidden neurons, z logit, p probability of UP, y action taken (1 UP, 0 DOWN), W1 and W2
+weights; pi(y) the probability of the action taken, R_t what it earned, A_t how good that is; dW means
+d objective / dW. Shapes: T steps in a game, D = 6400 pixels, H = 200 hidden neurons.
 """
 
 import argparse
@@ -21,10 +22,10 @@ import numpy as np
 
 # Hyperparameters, named as in the article
 batch_size = 10  # whole games played between two updates of the weights
-gamma = 0.99  # discount: an action counts for this much less with every step before the point's end
+gamma = 0.99  # discount: an action counts 0.99 times as much for every step further from the point's end
 decay_rate = 0.99  # RMSProp: how slowly it forgets earlier gradients
 num_hidden_layer_neurons = 200  # H
-learning_rate = 1e-4  # size of a step; 1e-3 learns many times faster
+learning_rate = 1e-4  # how far one update moves the weights; 1e-3 learns many times faster
 epsilon = 1e-5  # RMSProp: keeps it from dividing by zero
 
 input_dimensions = 80 * 80  # D
@@ -54,7 +55,7 @@ def observe(screen, previous):
 
 
 def initial_weights(rng):
-    """N(0, 1) / sqrt(fan-in): sums of many inputs then neither vanish nor explode."""
+    """N(0, 1) / sqrt(number of inputs): sums of many inputs then neither vanish nor explode."""
     H, D = num_hidden_layer_neurons, input_dimensions
     return {
         "W1": (rng.standard_normal((H, D)) / np.sqrt(D)).astype(np.float32),
@@ -65,7 +66,7 @@ def initial_weights(rng):
 def forward(x, weights):
     """The forward pass, for one input [D] or for all of a game's [T, D]."""
     h = x @ weights["W1"].T  #               h = W1 x
-    h = np.maximum(h, 0)  #                  h = ReLU(h)
+    h = np.maximum(h, 0)  #                  h = ReLU(h): from here on, 0 where a neuron is off
     logit = h @ weights["W2"]  #             z = W2 h
     p = 1 / (1 + np.exp(-logit))  #          p = sigmoid(z), the probability of UP
     return h, p
@@ -109,13 +110,14 @@ def standardise(returns):
 def gradient_of_game(x, h, p, y, rewards, weights):
     """The policy gradient of one game: sum_t A_t d log pi(y_t | x_t) / d weights."""
     advantage = standardise(discount(rewards))  #    A_t, how good the action turned out to be
-    d_log_p = y - p  #                               d log pi / d logit = y - p, for y = 0 and y = 1 alike
-    d_logit = (d_log_p * advantage).astype(p.dtype)
+    # log pi(y) = y log p + (1 - y) log(1 - p) with p = sigmoid(z), and from that
+    d_log_pi = y - p  #                              d log pi / dz = y - p
+    d_logit = (d_log_pi * advantage).astype(p.dtype)
     return backward(x, h, d_logit, weights)
 
 
 def rmsprop(weights, gradient, mean_square):
-    """One step *up* the gradient; a weight's step is measured by how large its gradient usually is."""
+    """Move the weights *up* the gradient, each measured by how large its gradient usually is; in place."""
     for name, g in gradient.items():
         c = mean_square[name]
         c[:] = decay_rate * c + (1 - decay_rate) * g**2  #                 c = decay c + (1 - decay) g^2
@@ -140,8 +142,11 @@ def play_game(env, weights, rng, seed=None):
         y = 1 if rng.random() < p else 0  # toss a coin that comes up UP with probability p
         screen, reward, terminated, truncated, _ = env.step(UP if y == 1 else DOWN)
         over = terminated or truncated
-        for record, value in ((xs, x), (hs, h), (ps, p), (ys, y), (rewards, reward)):
-            record.append(value)
+        xs.append(x)
+        hs.append(h)
+        ps.append(p)
+        ys.append(y)
+        rewards.append(reward)
     return np.array(xs), np.array(hs), np.array(ps), np.array(ys), np.array(rewards)
 
 
@@ -178,6 +183,8 @@ def main():
 
     if options.resume and not options.file.exists():
         parser.error(f"there is no {options.file} to resume from")
+    if options.file.exists() and not options.resume:
+        parser.error(f"{options.file} exists: go on with it (--resume) or give another --file")
     if options.resume:
         weights, mean_square, game, running_mean = load(options.file)
     else:
@@ -187,7 +194,7 @@ def main():
 
     gymnasium.register_envs(ale_py)
     env = gymnasium.make("ALE/Pong-v5", render_mode="human" if options.render else None)
-    rng = np.random.default_rng([options.seed, game])
+    rng = np.random.default_rng([options.seed, game])  # resumed: other games than if it had never stopped
     seed = int(rng.integers(2**31))  # the emulator's own randomness; it goes on from game to game
     batch_gradient = {name: np.zeros_like(w) for name, w in weights.items()}
 
@@ -212,4 +219,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        print("\nstopped; the last update is saved, go on with --resume")
+        raise SystemExit("\nstopped; if an update was saved, go on with --resume") from None

@@ -6,11 +6,13 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
@@ -111,7 +113,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
             if command.resume:
                 command = _resumed(command, args)
-            train(command)
+            age = time.time() - psutil.Process().create_time()  # the clock runs from the process's start
+            train(command, time.monotonic() - max(0.0, age))
         else:
             command.run()
     except UserError as error:

@@ -2,7 +2,7 @@
 
 Every loop runs in one fixed order on one thread, and no kernel may reorder floating-point sums, so the
 same numbers come out whatever the number of workers. float32 and float64 arrays both work: Numba
-compiles one version for each and keeps it on disk (`python -m pongrad.kernels` compiles them ahead).
+compiles one version for each and keeps it on disk (`python -m pongrad.warm` compiles them ahead).
 
 A batch of T sparse inputs is stored in compressed rows (CSR): input t has the non-zero pixels
 `pixels[offsets[t]:offsets[t + 1]]` with the values at the same places of `values`.
@@ -27,18 +27,19 @@ def look(eyes, out):
     pixels_a_word = 8 // stride
     count = 0
     index = 0
-    blank = ~words[top, 0]  # the last word that had no pixel on: nearly all words repeat it
+    blank = np.uint64(0)  # the last word that had no pixel on, once there is one: nearly all repeat it
+    known = False
     for row in range(top, bottom, stride):
         for column in range(words.shape[1]):
             word = words[row, column]
-            if word != blank:
+            if word != blank or not known:
                 before = count
                 for k in range(pixels_a_word):
                     if is_on[(word >> np.uint64(8 * stride * k)) & np.uint64(0xFF)]:
                         out[count] = index + k
                         count += 1
                 if count == before:
-                    blank = word
+                    blank, known = word, True
             index += pixels_a_word
     return count
 

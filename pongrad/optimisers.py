@@ -1,4 +1,4 @@
-"""Optimisers: from a gradient to a step of the weights. They *ascend*: the objective is to be maximised."""
+"""Optimisers: from a gradient to a move of the weights. They *ascend*: the objective is to be maximised."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from pongrad.network import Array
 
 
 class RMSProp:
-    """RMSProp (Tieleman and Hinton 2012): each weight's step is scaled by its gradient's recent size.
+    """RMSProp (Tieleman and Hinton 2012): each weight's move is scaled by its gradient's recent size.
 
         c <- decay_rate c + (1 - decay_rate) g^2
         W <- W + learning_rate g / (sqrt(c) + epsilon)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from pongrad.errors import UserError
 from pongrad.runs import RunFolder
 
 
@@ -28,4 +29,7 @@ def learning_curve(runs: Sequence[RunFolder], out: Path) -> None:
     axes[0].text(0.02, 0.5, " the computer is beaten", transform=axes[0].transAxes, color="tab:green",
                  fontsize=8, verticalalignment="bottom")  # fmt: skip
     axes[-1].legend(loc="upper left")
-    figure.savefig(out, dpi=110)
+    try:
+        figure.savefig(out, dpi=110)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}") from error

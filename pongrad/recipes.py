@@ -42,9 +42,9 @@ class Classic:
     batch_size: int = 10
     """Whole games played with one set of weights; their gradients are summed for one update."""
     gamma: float = 0.99
-    """Discount a step: how much less an action counts for each step before the point's end."""
+    """Discount: an action counts so many times as much for every step further from the point's end."""
     learning_rate: float = 1e-4
-    """RMSProp: size of the weights' steps."""
+    """RMSProp: how far an update moves the weights."""
     decay_rate: float = 0.99
     """RMSProp: how slowly it forgets the size of earlier gradients."""
     num_hidden_layer_neurons: int = 200

@@ -10,7 +10,9 @@ learning_curve.png   a picture of it all
 summary.json         the result
 """
 
+import contextlib
 import json
+import os
 import platform
 from collections import deque
 from dataclasses import asdict, dataclass, field
@@ -56,6 +58,11 @@ class Progress:
         """The mean score of the last so many finished games, or of all if they are fewer."""
         scores = list(self.scores)[-last:]
         return sum(scores) / len(scores) if scores else None
+
+    def about(self) -> dict[str, Any]:
+        """What is written into an agent's file about the moment it is from."""
+        moment = {"update": self.update, "frames": self.frames, "games": self.games}
+        return {**moment, "mean_score_100": self.mean_score_100}
 
     @property
     def mean_score_100(self) -> float | None:
@@ -103,19 +110,14 @@ class RunFolder:
             while path.exists():
                 path = Path("runs", f"{name}-{number}")
                 number += 1
-        if (path / "config.json").exists():
-            raise UserError(
-                f"{path} holds a run already: add --resume to go on with it, or give another --run"
-            )
         try:
+            if (path / "config.json").exists():
+                raise UserError(f"{path} holds a run already: add --resume, or give another --run")
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot make the folder {path}: {error.strerror}; give another --run") from error
-        settings = {name: value for name, value in asdict(config).items() if name not in ("run", "resume")}
-        versions = {package: version(package) for package in PACKAGES}
-        versions["python"] = platform.python_version()
         folder = RunFolder(path)
-        storage.write_json(path / "config.json", {**settings, "versions": versions})
+        folder.write_config(config)
         return folder
 
     @staticmethod
@@ -130,9 +132,16 @@ class RunFolder:
             if not configs:
                 raise UserError("there is no run under runs/ to resume: name its folder with --run")
             path = configs[-1].parent
-        if not (path / "config.json").is_file():
+        if not os.path.isfile(path / "config.json"):
             raise UserError(f"there is no run in {path} to resume: name another folder with --run")
         return RunFolder(path)
+
+    def write_config(self, config: Classic) -> None:
+        """Write how the run is made and when it is to stop; a resumed run may have been given a later end."""
+        settings = {name: value for name, value in asdict(config).items() if name not in ("run", "resume")}
+        versions = {package: version(package) for package in PACKAGES}
+        versions["python"] = platform.python_version()
+        storage.write_json(self.path / "config.json", {**settings, "versions": versions})
 
     def config(self) -> Classic:
         """The configuration the run was started with."""
@@ -140,7 +149,9 @@ class RunFolder:
         try:
             settings = json.loads(file.read_text())
             del settings["versions"]
-            return Classic(**settings, run=self.path)
+            config = Classic(**settings, run=self.path)
+            config.check()
+            return config
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{file} is damaged ({error}): start a new run") from error
 
@@ -174,21 +185,26 @@ class RunFolder:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{files[-1]} is damaged ({error}): delete it to use the one before") from error
 
-    def save_agent(self, name: str, agent: Agent, progress: Progress) -> None:
-        """Write `best.safetensors` or `beat.safetensors`."""
-        about = {"update": progress.update, "frames": progress.frames, "games": progress.games}
-        agent.save(self.path / name, **about, mean_score_100=progress.mean_score_100)
+    def save_agent(self, name: str, agent: Agent, about: dict[str, Any]) -> None:
+        """Write `best.safetensors` or `beat.safetensors`; `about` says what moment the agent is from."""
+        agent.save(self.path / name, **about)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl."""
-        file = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        """The lines of metrics.jsonl, up to one that a crash left unfinished."""
+        lines: list[dict[str, Any]] = []
+        if (file := self.path / "metrics.jsonl").exists():
+            with contextlib.suppress(json.JSONDecodeError):
+                for line in file.read_text().splitlines():
+                    lines.append(json.loads(line))
+        return lines
 
-    def rewind_metrics(self, update: int) -> None:
-        """Forget the metrics of updates after this one, which a resumed run will play again."""
-        kept = [line for line in self.metrics() if line["update"] <= update]
+    def rewind_metrics(self, progress: Progress) -> None:
+        """Forget the metrics of later updates, which a resumed run will play again."""
+        kept = [line for line in self.metrics() if line["update"] <= progress.update]
         storage.write(self.path / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in kept).encode())
-        self._open_tensorboard(purge_step=update + 1)
+        from tensorboardX import SummaryWriter
+
+        self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=progress.frames + 1)
 
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Add one update's line to metrics.jsonl and to TensorBoard (against frames)."""
@@ -197,22 +213,14 @@ class RunFolder:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {self.path}/metrics.jsonl: {error.strerror}") from error
-        if self._tensorboard is None:
-            self._open_tensorboard()
         for name, value in line.items():
-            if name != "update" and value is not None:
-                self._tensorboard.add_scalar(name, value, line["update"])
+            if name != "frames" and value is not None:
+                self._tensorboard.add_scalar(name, value, line["frames"])
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json and close TensorBoard's file."""
         storage.write_json(self.path / "summary.json", summary)
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-
-    def _open_tensorboard(self, purge_step: int | None = None) -> None:
-        from tensorboardX import SummaryWriter
-
-        self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=purge_step)
+        self._tensorboard.close()
 
 
 def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:

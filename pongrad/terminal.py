@@ -28,7 +28,6 @@ class Display:
         self._console = Console()
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._scores: list[float] = []
-        self._beaten = False
 
     def __enter__(self) -> "Display":
         config = self._config
@@ -52,13 +51,16 @@ class Display:
                 f"{line['mean_score_20']:+.2f}  {line['frames_per_second']:,.0f} frames/s  "
                 f"emulator {line['emulator_share']:.0%}"
             )
-        if progress.beat_frames is not None and not self._beaten:
-            self._beaten = True
+        if progress.beat_frames == progress.frames:
             self._say(
-                f"The agent beats the computer: its last 100 games average "
-                f"{line['mean_score_100']:+.2f}, after {clock(progress.seconds)} and "
-                f"{progress.frames:,} frames."
+                "The agent beats the computer: the mean score of its last 100 games has passed 0, "
+                f"after {clock(progress.seconds)} and {progress.frames:,} frames."
             )
+
+    def stopping(self) -> None:
+        """A signal has come: say so before the saving, so that nobody sends a second one."""
+        self._live.stop()
+        self._say("Stopping: saving what has been learned.")
 
     def end(self, progress: Progress, interrupted: bool) -> None:
         """The last words: what came out and where everything is."""
@@ -92,7 +94,7 @@ class Display:
         )
         table.add_row(
             "emulator",
-            f"{line['emulator_share']:.0%} of all cores' time",
+            f"{line['emulator_share']:.0%} of the workers' time",
             "entropy",
             f"{line['entropy']:.2f}",
         )

@@ -3,16 +3,16 @@
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
 import numpy as np
-import psutil
 
 from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.games import FRAMES_A_STEP, Game, Purpose, seed_sequence
-from pongrad.network import Network
+from pongrad.network import Array, Network
 from pongrad.play import Rollout
 from pongrad.recipes import ACTIONS, Classic, flag
 from pongrad.reinforce import Reinforce
@@ -24,13 +24,15 @@ from pongrad.workers import Interrupted, Workers, cores
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
-def train(config: Classic) -> dict[str, Any]:
+def train(config: Classic, started: float | None = None) -> dict[str, Any]:
     """Train an agent; does what `pongrad train` does.
 
     Processes are spawned, so a script that calls this must do so under `if __name__ == "__main__":`.
 
     Args:
-        config: the recipe with its hyperparameters, and when to stop.
+        config: the recipe with its hyperparameters, and when to stop. To resume a run, it must hold the
+            hyperparameters that the run was started with.
+        started: when the run's clock started (`time.monotonic()`); None: now.
 
     Returns:
         The content of the run's summary.json.
@@ -41,7 +43,7 @@ def train(config: Classic) -> dict[str, Any]:
         SystemExit: SIGTERM, with code 143; everything has been saved.
     """
     with Stopping() as stopping:
-        training = Training(config)
+        training = Training(config, time.monotonic() if started is None else started)
         training.run(stopping)
     stopping.exit()
     return training.summary()
@@ -57,9 +59,8 @@ class Training:
         agent: what has been learned.
     """
 
-    def __init__(self, config: Classic) -> None:
+    def __init__(self, config: Classic, started: float) -> None:
         config.check()
-        started = time.monotonic() - max(0.0, time.time() - psutil.Process().create_time())
         self.config = config
         self.workers = config.workers or cores()
         if config.resume:
@@ -69,31 +70,33 @@ class Training:
             self.folder = RunFolder.create(config)
         checkpoint = self.folder.load_checkpoint() or _beginning(config)
         self.progress = checkpoint.progress
-        self.agent = Agent(Network(checkpoint.weights), config.game, ACTIONS[config.game])
-        self.agent.check()
-        self._optimiser_state = checkpoint.optimiser
-        self._best: Agent | None = None
         self._started = started - self.progress.seconds
-        self.folder.rewind_metrics(self.progress.update)
+        if config.resume and self._enough():
+            raise UserError(f"{self.folder.path} is finished: give a later --frames, --minutes or --until")
+        self.agent = Agent(Network(checkpoint.weights), config.game, ACTIONS[config.game])
+        self.learner = self._new_learner(checkpoint.optimiser)
+        self._best: tuple[Agent, dict[str, Any]] | None = None  # a better one than on disk
+        self.folder.write_config(config)
+        self.folder.rewind_metrics(self.progress)
 
     def run(self, stopping: "Stopping") -> None:
         """Train until it is enough or somebody asks to stop; either way everything is saved."""
         config = self.config
         with Workers(self.agent, self.workers) as workers, Display(self.folder.path, config) as display:
-            self.agent = workers.agent
-            learner = Reinforce(self.agent.network, config.gamma, config.learning_rate, config.decay_rate)
-            learner.optimiser.load(self._optimiser_state)
-            self._optimiser_state = learner.optimiser.state
+            self.agent = workers.agent  # whose weights all processes share
+            self.learner = self._new_learner(self.learner.optimiser.state)
             saved = time.monotonic()
             try:
                 while not self._enough() and not stopping.asked():
-                    self._one_update(workers, learner, display, stopping)
+                    self._one_update(workers, display, stopping)
                     if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                         self._save()
                         saved = time.monotonic()
             except Interrupted:
                 pass
             finally:
+                if stopping.asked():
+                    display.stopping()
                 self._save()
                 self.folder.finish(self.summary())
                 from pongrad import plots  # Matplotlib takes a second to import: not while starting
@@ -101,17 +104,25 @@ class Training:
                 plots.learning_curve([self.folder], self.folder.path / "learning_curve.png")
             display.end(self.progress, stopping.asked())
 
-    def _one_update(
-        self, workers: Workers, learner: Reinforce, display: Display, stopping: "Stopping"
-    ) -> None:
+    def _new_learner(self, optimiser_state: Mapping[str, Array]) -> Reinforce:
+        config, network = self.config, self.agent.network
+        learner = Reinforce(network, config.gamma, config.learning_rate, config.decay_rate)
+        try:
+            self.agent.check()
+            learner.optimiser.load(optimiser_state)
+        except (KeyError, ValueError) as error:
+            raise UserError(f"the last checkpoint of {self.folder.path} is damaged ({error})") from error
+        return learner
+
+    def _one_update(self, workers: Workers, display: Display, stopping: "Stopping") -> None:
         """Play a batch of games with one set of weights, sum their gradients, move the weights once."""
         progress = self.progress
         start = time.monotonic()
         played: list[tuple[Rollout, Game]] = []
         for rollout, game in workers.finish(self._next_games(), stopping.asked):
-            learner.add(rollout)
+            self.learner.add(rollout)
             played.append((rollout, game))
-        losses = learner.update()
+        losses = self.learner.update()
         frames = FRAMES_A_STEP * sum(len(rollout) for rollout, _ in played)
         progress.update += 1
         progress.frames += frames
@@ -149,11 +160,11 @@ class Training:
             return
         if progress.best_mean_score_100 is None or mean > progress.best_mean_score_100:
             progress.best_mean_score_100 = mean
-            self._best = self.agent.copy()
+            self._best = self.agent.copy(), progress.about()
         if mean > 0 and progress.beat_frames is None:
             progress.beat_frames = progress.frames
             progress.beat_seconds = round(progress.seconds, 3)
-            self.folder.save_agent("beat.safetensors", self.agent, progress)
+            self.folder.save_agent("beat.safetensors", self.agent, progress.about())
 
     def _enough(self) -> bool:
         config, progress = self.config, self.progress
@@ -166,11 +177,14 @@ class Training:
     def _save(self) -> None:
         """Write a checkpoint, and the best agent so far (before 100 games are over: the newest)."""
         progress = self.progress
-        checkpoint = Checkpoint(progress, self.agent.network.weights, self._optimiser_state)
-        if self._best is not None or progress.best_mean_score_100 is None:
-            self.folder.save_agent("best.safetensors", self._best or self.agent, progress)
+        if self._best is not None:
+            self.folder.save_agent("best.safetensors", *self._best)
             self._best = None
-        self.folder.save_checkpoint(checkpoint)
+        elif progress.best_mean_score_100 is None:
+            self.folder.save_agent("best.safetensors", self.agent, progress.about())
+        self.folder.save_checkpoint(
+            Checkpoint(progress, self.agent.network.weights, self.learner.optimiser.state)
+        )
 
     def summary(self) -> dict[str, Any]:
         """The run's result so far, as summary.json has it."""

@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from ctypes import c_byte
 from multiprocessing import connection
@@ -22,7 +23,7 @@ from pongrad.games import Emulator, Game
 from pongrad.play import Rollout, play
 
 PIECE = 500
-"""Steps a worker plays before it hands the game back: about 0.1 s, little beside what restoring costs."""
+"""Steps a worker plays before it hands the game back: about 0.1 s, long beside what restoring costs."""
 
 _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -63,20 +64,27 @@ class Workers:
         self._processes = []
         self._pipes: list[Any] = []
         # Processes started now will never hear of Ctrl-C or SIGTERM: these are for the one that learns.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-        for i in range(count):
-            here, there = _CONTEXT.Pipe()
-            process = _CONTEXT.Process(
-                target=_work,
-                args=(there, agent.description(), memory, layout),
-                name=f"pongrad-worker-{i}",
-                daemon=True,
-            )
-            process.start()
-            there.close()
-            self._processes.append(process)
-            self._pipes.append(here)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            for i in range(count):
+                here, there = _CONTEXT.Pipe()
+                process = _CONTEXT.Process(
+                    target=_work,
+                    args=(there, agent.description(), memory, layout),
+                    name=f"pongrad-worker-{i}",
+                    daemon=True,
+                )
+                process.start()
+                there.close()
+                self._processes.append(process)
+                self._pipes.append(here)
+        except OSError as error:
+            self.__exit__()
+            raise UserError(
+                f"cannot start {count} workers ({error.strerror}): use fewer --workers"
+            ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def __repr__(self) -> str:
         return f"Workers({len(self._processes)} processes, {self.agent})"
@@ -121,8 +129,8 @@ class Workers:
                     while idle and (ready := [i for i in begun if i in waiting]):
                         next_up = min(ready, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
                         pipe = idle.pop()
-                        playing[pipe] = next_up
                         self._send(pipe, (play, [waiting.pop(next_up)], PIECE))
+                        playing[pipe] = next_up
                     for pipe in connection.wait(list(playing), timeout=0.1):
                         played = playing.pop(pipe)
                         (rollout,), (game,) = self._receive(pipe)
@@ -131,7 +139,8 @@ class Workers:
                         idle.append(pipe)
                     if stopping():
                         raise Interrupted
-                yield Rollout.join(pieces[place]), done[place]
+                whole, pieces[place] = Rollout.join(pieces[place]), []
+                yield whole, done[place]
         finally:
             for pipe in playing:  # a piece that nobody waits for must not answer the next question
                 with contextlib.suppress(EOFError, OSError):
@@ -162,8 +171,11 @@ class Workers:
         for process in self._processes:
             process.join(0.1)
             if process.exitcode is not None:
-                return f"{process.name} died (exit code {process.exitcode}): try again with fewer --workers"
-        return "a worker stopped answering: try again"
+                return (
+                    f"{process.name} died (exit code {process.exitcode}): try fewer --workers; "
+                    "a training run is saved, go on with --resume"
+                )
+        return "a worker stopped answering: try again; a training run is saved, go on with --resume"
 
 
 def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:
@@ -186,7 +198,8 @@ def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout) -
             return
         try:
             answer = function(agent, *args, emulator)
-        except Exception as error:  # the learner raises it where it can be seen
+        except Exception as error:  # raised again where it can be seen
+            error.add_note(traceback.format_exc())
             answer = error
         try:
             pipe.send(answer)

@@ -2,6 +2,8 @@
 and real, if short, learning."""
 
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -11,8 +13,9 @@ import time
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pongrad import Agent
+from pongrad import Agent, Classic
 from pongrad.runs import RunFolder
+from pongrad.training import Training
 
 SUMMARY_KEYS = {
     "game", "recipe", "seed", "workers", "frames", "games", "seconds", "mean_score_100",
@@ -70,7 +73,7 @@ def test_the_run_folder_is_complete(run):
 
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
     scalars = events.Scalars("mean_score_100")
-    assert [event.step for event in scalars] == [1, 2, 3]
+    assert [event.step for event in scalars] == [line["frames"] for line in lines]
     assert scalars[-1].value == pytest.approx(lines[-1]["mean_score_100"], abs=1e-5)
 
 
@@ -104,7 +107,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(run, tmp_path, number, code)
     rest = process.stdout.read()
     assert process.wait(timeout=30) == code
     assert f"pongrad train --run {stopped} --resume" in rest
-    assert newest_checkpoint(stopped).progress.games in (20, 30)
+    assert newest_checkpoint(stopped).progress.games == 20
 
     done = subprocess.run(command("--run", stopped, "--resume"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -113,13 +116,86 @@ def test_stopped_and_resumed_is_as_if_never_stopped(run, tmp_path, number, code)
     assert updates == [1, 2, 3]
 
 
+def test_killed_and_resumed_is_as_if_never_killed(run, tmp_path):
+    """Without a word of warning, and with a line of metrics half written."""
+    killed = tmp_path / "run"
+    process = subprocess.Popen(
+        command("--run", killed, "--seed", 5, "--frames", 90_000, "--workers", 2),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if "20 games" in line:
+            break
+    process.kill()
+    process.wait()
+    with open(killed / "metrics.jsonl", "a") as file:
+        file.write('{"update": 3, "fra')
+    done = subprocess.run(command("--run", killed, "--resume"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert weights(killed) == weights(run[0])
+    assert [line["update"] for line in RunFolder(killed).metrics()] == [1, 2, 3]
+
+
 def test_a_finished_run_can_be_extended(run, tmp_path):
     """Resuming with a later end gives what the longer run would have given."""
     short = tmp_path / "short"
     train(short, "--seed", 5, "--frames", 1)
     assert json.loads((short / "summary.json").read_text())["games"] == 10
+    again = subprocess.run(command("--run", short, "--resume"), capture_output=True, text=True)
+    assert again.returncode == 2 and "is finished: give a later --frames" in again.stderr
     train(short, "--resume", "--frames", 90_000)
     assert weights(short) == weights(run[0])
+
+
+def test_beating_the_computer_is_noted_once_and_the_agent_kept(tmp_path):
+    training = Training(Classic(run=tmp_path / "run"), time.monotonic())
+    progress = training.progress
+    progress.scores.extend([1] * 99)
+    progress.frames, progress.seconds = 1000, 10.0
+    training._note_records()
+    assert progress.beat_frames is None  # 99 games are not enough
+    for score, frames in ((-99, 2000), (1, 3000), (1, 4000)):  # means 0, then above
+        progress.scores.append(score)
+        progress.frames = frames
+        training._note_records()
+        assert progress.beat_frames == (None if frames == 2000 else 3000)
+    assert progress.best_mean_score_100 == pytest.approx(0.02)
+    assert Agent.load(tmp_path / "run" / "beat.safetensors").game == "ALE/Pong-v5"
+
+
+def test_the_best_agent_does_not_depend_on_when_it_is_saved(tmp_path):
+    files = []
+    for name, save_often in (("seldom", False), ("often", True)):
+        training = Training(Classic(run=tmp_path / name), time.monotonic())
+        for update, score in enumerate([0] * 99 + [3, 0, -5], start=1):
+            training.progress.update = update
+            training.progress.scores.append(score)
+            training._note_records()
+            training.agent.network.weights["W2"] += 0.01  # learning goes on
+            if save_often and update > 99:
+                training._save()
+        training._save()
+        files.append((tmp_path / name / "best.safetensors").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_a_terminal_shows_a_live_panel(tmp_path):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm-256color"
+        os.execv(sys.executable, command("--run", tmp_path / "run", "--frames", 1))
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 65536)
+        except OSError:  # the other end has closed
+            break
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    text = shown.decode()
+    for word in ("╭", "mean score", "frames/s", "of the workers' time", "+21", "-21"):
+        assert word in text
 
 
 def test_time_limits_are_kept(tmp_path):

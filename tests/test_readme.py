@@ -1,0 +1,55 @@
+"""What the README shows works as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pongrad.agent import Agent
+from pongrad.cli import Command, _parse
+from pongrad.network import Network
+from pongrad.recipes import Classic
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_gymnasium_loop_plays_a_game(tmp_path):
+    agent = Agent(Network.random((6400, 8, 1), np.random.default_rng(0)), "ALE/Pong-v5", (2, 3))
+    agent.save(tmp_path / "best.safetensors")
+    (code,) = (block for block in blocks("python") if "gymnasium" in block)
+    names = {}
+    exec(code.replace("runs/classic-seed1", str(tmp_path)), names)
+    assert names["over"] and abs(names["reward"]) == 1  # the last point
+
+
+@pytest.mark.parametrize(
+    "line", [line for block in blocks("sh") for line in block.splitlines() if line.startswith("pongrad ")]
+)
+def test_commands_are_understood(line):
+    args = shlex.split(line, comments=True)[1:]
+    if "--help" not in args:
+        _parse(Command, args)
+
+
+def test_the_number_of_lines_is_true():
+    lines = len((Path(__file__).parents[1] / "pongrad" / "classic.py").read_text().splitlines())
+    assert f"one file of {lines} lines" in README.replace("\n", " ")
+
+
+def test_files_named_in_the_table_are_those_of_a_run():
+    import pongrad.runs
+
+    for name in re.findall(r"^\| `([^`]+)`", README, re.MULTILINE):
+        assert name.rstrip("/") in pongrad.runs.__doc__
+
+
+def test_the_python_names_exist():
+    import pongrad
+
+    assert pongrad.Classic is Classic and callable(pongrad.train)
