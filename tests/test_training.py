@@ -155,7 +155,7 @@ def test_beating_the_computer_is_noted_once_and_the_agent_kept(tmp_path):
     progress.frames, progress.seconds = 1000, 10.0
     training._note_records()
     assert progress.beat_frames is None  # 99 games are not enough
-    for score, frames in ((-99, 2000), (1, 3000), (1, 4000)):  # means 0, then above
+    for score, frames in ((-99, 2000), (3, 3000), (1, 4000)):  # means 0, then above
         progress.scores.append(score)
         progress.frames = frames
         training._note_records()
