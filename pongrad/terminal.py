@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pongrad.recipes import Classic
-from pongrad.runs import Progress
+from pongrad.runs import Progress, RunFolder
 
 CURVE_ROWS = 8
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -22,12 +21,12 @@ LOWEST, HIGHEST = -21, 21
 class Display:
     """Shows progress while its `with` block runs."""
 
-    def __init__(self, run: Path, config: Classic) -> None:
-        self._run = run
+    def __init__(self, folder: RunFolder, config: Classic) -> None:
+        self._run = folder.path
         self._config = config
         self._console = Console()
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
-        self._scores: list[float] = []
+        self._scores: list[float] = [line["mean_score_100"] for line in folder.metrics()]
 
     def __enter__(self) -> "Display":
         config = self._config

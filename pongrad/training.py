@@ -82,7 +82,7 @@ class Training:
     def run(self, stopping: "Stopping") -> None:
         """Train until it is enough or somebody asks to stop; either way everything is saved."""
         config = self.config
-        with Workers(self.agent, self.workers) as workers, Display(self.folder.path, config) as display:
+        with Workers(self.agent, self.workers) as workers, Display(self.folder, config) as display:
             self.agent = workers.agent  # whose weights all processes share
             self.learner = self._new_learner(self.learner.optimiser.state)
             saved = time.monotonic()
