@@ -58,8 +58,8 @@ def initial_weights(rng):
     """N(0, 1) / sqrt(number of inputs): sums of many inputs then neither vanish nor explode."""
     H, D = num_hidden_layer_neurons, input_dimensions
     return {
-        "W1": (rng.standard_normal((H, D)) / np.sqrt(D)).astype(np.float32),
-        "W2": (rng.standard_normal(H) / np.sqrt(H)).astype(np.float32),
+        "W1": rng.standard_normal((H, D)) / np.sqrt(D),
+        "W2": rng.standard_normal(H) / np.sqrt(H),
     }
 
 
@@ -112,8 +112,7 @@ def gradient_of_game(x, h, p, y, rewards, weights):
     advantage = standardise(discount(rewards))  #    A_t, how good the action turned out to be
     # log pi(y) = y log p + (1 - y) log(1 - p) with p = sigmoid(z), and from that
     d_log_pi = y - p  #                              d log pi / dz = y - p
-    d_logit = (d_log_pi * advantage).astype(p.dtype)
-    return backward(x, h, d_logit, weights)
+    return backward(x, h, d_log_pi * advantage, weights)
 
 
 def rmsprop(weights, gradient, mean_square):

@@ -188,10 +188,10 @@ def linear(x, weights, out):
     """out[t] = x[t] W; x [T, inputs], weights [inputs, units], out [T, units] overwritten."""
     for t in range(len(x)):
         for unit in range(out.shape[1]):
-            out[t, unit] = 0
-        for i in range(x.shape[1]):
-            for unit in range(out.shape[1]):
-                out[t, unit] += x[t, i] * weights[i, unit]
+            total = x[t, 0] * weights[0, unit]
+            for i in range(1, x.shape[1]):
+                total += x[t, i] * weights[i, unit]
+            out[t, unit] = total
 
 
 @njit(cache=True)
@@ -204,6 +204,15 @@ def linear_backward(x, weights, d_out, gradient, d_x):
                 gradient[i, unit] += x[t, i] * d_out[t, unit]
                 total += weights[i, unit] * d_out[t, unit]
             d_x[t, i] = total
+
+
+@njit(cache=True)
+def discount(rewards, gamma, returns):
+    """The loop of `returns.discount`; `gamma` in the precision of `rewards`."""
+    running = gamma - gamma  # 0 in that precision
+    for t in range(len(rewards) - 1, -1, -1):
+        running = rewards[t] if rewards[t] != 0 else gamma * running
+        returns[t] = running
 
 
 @njit(cache=True)

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pongrad import kernels
+
 Float64s = NDArray[np.float64]
 
 
@@ -11,17 +13,15 @@ def discount(rewards: NDArray[np.floating], gamma: float) -> Float64s:
 
     A non-zero reward ends a point, so nothing after it counts for the actions before it.
 
-    Computed in the precision of `rewards`.
+    Computed in the precision of `rewards` (float64 for whole numbers).
 
     Args:
         rewards: [steps], +1 or -1 where a point ended, else 0.
         gamma: discount a step.
     """
     returns = np.zeros(len(rewards))
-    running = 0.0
-    for t in range(len(rewards) - 1, -1, -1):
-        running = rewards[t] if rewards[t] != 0 else gamma * running
-        returns[t] = running
+    precision = np.result_type(rewards, np.float32)
+    kernels.discount(rewards.astype(precision), precision.type(gamma), returns)
     return returns
 
 
