@@ -77,7 +77,7 @@ class Evaluate:
 class Bench:
     """Measure how fast it plays and learns, beside the emulator alone and beside classic.py."""
 
-    seconds: Annotated[float, arg(metavar="S")] = 60.0
+    seconds: Annotated[float, arg(metavar="S")] = 120.0
     """How long to measure, about."""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Processes that play."""

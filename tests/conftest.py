@@ -8,6 +8,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from types import SimpleNamespace
 
 import gymnasium
+import hypothesis
 import numpy as np
 import pytest
 
@@ -16,6 +17,10 @@ from pongrad.games import Emulator, Game, Purpose
 from pongrad.network import Network
 from pongrad.play import play
 from pongrad.vision import Inputs
+
+# A compiled function's first call takes its time, and tests never assert seconds.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 PONG = "ALE/Pong-v5"
 WHOLE_GAME = 27_000  # steps; no game is longer

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pongrad import classic, returns
@@ -47,7 +47,6 @@ def test_a_point_says_nothing_about_the_one_before():
 
 
 @STANDARDISERS
-@settings(deadline=None)
 @given(rewards=rewards_of_a_game)
 def test_standardised_returns_have_mean_0_and_deviation_1(standardise, rewards):
     raw = np.array(by_definition(rewards, 0.99))
