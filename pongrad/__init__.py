@@ -1,6 +1,6 @@
 """pongrad: learn to win at Pong from raw pixels, with a neural network written by hand.
 
-from pongrad import Agent, Classic, train
+from pongrad import Agent, Fast, train
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pongrad.agent import Agent as Agent
     from pongrad.recipes import Classic as Classic
+    from pongrad.recipes import Fast as Fast
     from pongrad.training import train as train
 
-_HOMES = {"Agent": "pongrad.agent", "Classic": "pongrad.recipes", "train": "pongrad.training"}
+_HOMES = {
+    "Agent": "pongrad.agent",
+    "Classic": "pongrad.recipes",
+    "Fast": "pongrad.recipes",
+    "train": "pongrad.training",
+}
 
-__all__ = ["Agent", "Classic", "train"]
+__all__ = ["Agent", "Classic", "Fast", "train"]
 
 
 def __getattr__(name: str) -> Any:

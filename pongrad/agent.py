@@ -24,7 +24,7 @@ class Agent:
     """Plays from pixels.
 
     Attributes:
-        network: from pixels to the logit of UP.
+        network: from pixels to the logit of UP and, if it has a second output, the value of what it sees.
         game: the Gymnasium id of the game it plays.
         actions: the emulator's actions it chooses from, UP first.
         vision: how it looks at the screen.
@@ -74,6 +74,7 @@ class Agent:
         greedy = self.greedy if greedy is None else greedy
         place = kernels.decide(
             self.vision.eyes_rgb(observation),
+            self.vision.pair,
             True,
             self._sight,
             self.mind(self._stream, greedy),
@@ -157,5 +158,5 @@ class Agent:
             size = array.shape[1]
         if not all(isinstance(action, int) and 0 <= action < 6 for action in self.actions):
             raise ValueError(f"actions {self.actions}, want numbers from 0 to 5")
-        if size != 1 or len(self.actions) != 2:
-            raise ValueError(f"{len(self.actions)} actions from {size} outputs, want 2 from 1")
+        if size not in (1, 2) or len(self.actions) != 2:
+            raise ValueError(f"{len(self.actions)} actions from {size} outputs, want 2 from 1 or 2")

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,66 +23,75 @@ import psutil
 from numpy.typing import NDArray
 
 from pongrad.agent import Agent
-from pongrad.games import (
-    FRAMES_A_STEP,
-    Emulator,
-    Game,
-    Purpose,
-    ale_seed,
-    environment_options,
-    load_cartridge,
-    seed_sequence,
-)
-from pongrad.network import Network
-from pongrad.recipes import ACTIONS, Classic
-from pongrad.reinforce import Reinforce
-from pongrad.vision import Vision
+from pongrad.games import FRAMES_A_STEP, Emulator, Purpose, ale_seed, environment_options, load_cartridge
+from pongrad.learners import Learner, deal, first_games, new_agent, new_learner, next_games
+from pongrad.play import Stretch
+from pongrad.recipes import Classic, Fast, Recipe
 from pongrad.workers import Workers
+
+UPDATES = {"fast": 6, "classic": 1}
+"""How many updates' worth of play is measured at once: two to four seconds of each recipe."""
 
 
 def bench(seconds: float, workers: int) -> dict[str, Any]:
-    """Measure for about so many seconds (at least one round).
+    """Measure for about so many seconds (at least one round of each recipe).
 
     Args:
-        seconds: of measuring.
+        seconds: of measuring, half for each recipe.
         workers: processes that play, and that replay.
 
     Returns:
-        workers, emulator_frames_per_second (what the emulator alone makes of the same games and actions,
-        all processes together), collect_frames_per_second, train_frames_per_second, collect_ratio and
-        train_ratio (to the emulator's just before and after), classic_engine_frames_per_second,
-        classic_script_frames_per_second: medians over the rounds; peak_rss_bytes (of all processes).
+        workers; of recipe fast emulator_frames_per_second (what the emulator alone makes of the same games
+        and actions, all processes together), collect_frames_per_second, train_frames_per_second,
+        collect_ratio and train_ratio (to the emulator's just before and after); of recipe classic
+        classic_engine_frames_per_second and classic_script_frames_per_second: medians over the rounds;
+        peak_rss_bytes (of all processes).
     """
-    config = Classic(seed=0)
-    rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
-    network = Network.random((Vision().size, config.num_hidden_layer_neurons, 1), rng)
-    agent = Agent(network, config.game, ACTIONS[config.game])
+    with _peak_rss() as peak:
+        fast = _rounds(Fast(seed=0, learning_rate=0.0), workers, seconds / 2, _fast_round)
+        classic = _rounds(Classic(seed=0, learning_rate=0.0), workers, seconds / 2, _classic_round)
+    return {"workers": workers, **fast, **classic, "peak_rss_bytes": peak[0]}
+
+
+def _rounds(config: Recipe, workers: int, seconds: float, one_round: "_Round") -> dict[str, float]:
+    """Medians over as many rounds as fit.
+
+    With the learning rate of 0 that `config` has, the same games come out every time, and the learner works
+    no less.
+    """
     rounds: list[dict[str, float]] = []
-    with _peak_rss() as peak, Workers(agent, workers) as team:
-        # With a learning rate of 0 the same games come out every time, and the learner works no less.
-        learner = Reinforce(team.agent.network, config.gamma, 0.0, config.decay_rate)
-        recorded = _recorded(team, config)
+    with Workers(new_agent(config), workers) as team:
+        played = _Played(config, team)
         end = time.monotonic() + seconds
         while not rounds or time.monotonic() < end:
-            _emulator_rate(team, recorded)  # a core that has rested runs faster at first: not measured
-            before = _emulator_rate(team, recorded)
-            collect = _train_rate(team, config, None)
-            between = _emulator_rate(team, recorded)
-            train = _train_rate(team, config, learner)
-            after = _emulator_rate(team, recorded)
-            rounds.append(
-                {
-                    "emulator_frames_per_second": statistics.fmean([before, between, after]),
-                    "collect_frames_per_second": collect,
-                    "train_frames_per_second": train,
-                    "collect_ratio": collect / statistics.fmean([before, between]),
-                    "train_ratio": train / statistics.fmean([between, after]),
-                    "classic_engine_frames_per_second": train,
-                    "classic_script_frames_per_second": _script_rate(seed=len(rounds)),
-                }
-            )
-    medians = {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]}
-    return {"workers": workers, **medians, "peak_rss_bytes": peak[0]}
+            rounds.append(one_round(played, len(rounds)))
+    return {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]}
+
+
+def _fast_round(played: "_Played", _: int) -> dict[str, float]:
+    played.emulator_rate()  # a core that has rested runs faster at first: not measured
+    before = played.emulator_rate()
+    collect = played.rate(learning=False)
+    between = played.emulator_rate()
+    train = played.rate(learning=True)
+    after = played.emulator_rate()
+    return {
+        "emulator_frames_per_second": statistics.fmean([before, between, after]),
+        "collect_frames_per_second": collect,
+        "train_frames_per_second": train,
+        "collect_ratio": collect / statistics.fmean([before, between]),
+        "train_ratio": train / statistics.fmean([between, after]),
+    }
+
+
+def _classic_round(played: "_Played", number: int) -> dict[str, float]:
+    return {
+        "classic_engine_frames_per_second": played.rate(learning=True),
+        "classic_script_frames_per_second": _script_rate(seed=number),
+    }
+
+
+_Round = Callable[["_Played", int], dict[str, float]]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -91,15 +100,16 @@ def table(result: dict[str, Any]) -> str:
     rows = [f"{result['workers']} workers, frames a second and share of the emulator's ceiling"]
     for key, label in (
         ("emulator", "emulator alone"),
-        ("collect", "engine, collecting"),
-        ("train", "engine, training"),
-        ("classic_script", "classic.py, training"),
+        ("collect", "recipe fast, collecting"),
+        ("train", "recipe fast, training"),
+        ("classic_engine", "recipe classic"),
+        ("classic_script", "classic.py"),
     ):
         rate = result[f"{key}_frames_per_second"]
         share = result.get(f"{key}_ratio", rate / ceiling)
-        rows.append(f"  {label:<22}{rate:>10,.0f}{share:>8.3f}")
+        rows.append(f"  {label:<24}{rate:>10,.0f}{share:>8.3f}")
     speedup = result["classic_engine_frames_per_second"] / result["classic_script_frames_per_second"]
-    rows.append(f"The engine trains {speedup:.2f} times as fast as classic.py.")
+    rows.append(f"The engine runs recipe classic {speedup:.2f} times as fast as classic.py.")
     rows.append(f"Peak memory of all processes: {result['peak_rss_bytes'] / 2**20:,.0f} MiB")
     return "\n".join(rows)
 
@@ -108,33 +118,48 @@ Recorded = list[tuple[str, int, NDArray[np.uint8]]]
 """Gymnasium id, seed of `env.reset` and actions of each game."""
 
 
-def _batch(config: Classic) -> list[Game]:
-    numbers = range(config.batch_size)
-    return [Game(config.game, config.seed, Purpose.BENCHMARK, number) for number in numbers]
+class _Played:
+    """The first updates of a recipe: played again and again, and by the emulator alone."""
 
+    def __init__(self, config: Recipe, team: Workers) -> None:
+        self._config = config
+        self._team = team
+        self._learner = new_learner(config, team.agent)
+        actions: dict[int, list[NDArray[np.uint8]]] = {}
+        games = {}
+        for stretches in self._play(None):
+            for rollout, game in stretches:
+                actions.setdefault(game.number, []).append(rollout.actions)
+                games[game.number] = game
+        self._recorded = [
+            (game.id, game.env_seed, np.concatenate(actions[number])) for number, game in games.items()
+        ]
+        self._frames = FRAMES_A_STEP * sum(len(actions) for *_, actions in self._recorded)
 
-def _recorded(team: Workers, config: Classic) -> Recorded:
-    """What the batch's games are, for replaying."""
-    return [(game.id, game.env_seed, rollout.actions) for rollout, game in team.finish(_batch(config))]
+    def _play(self, learner: Learner | None) -> Iterator[list[Stretch]]:
+        games = first_games(self._config, Purpose.BENCHMARK)
+        for number in range(UPDATES[self._config.recipe]):
+            played = []
+            for stretches in deal(self._config, self._team, games):
+                for rollout, game in stretches:
+                    if learner:
+                        learner.add(rollout, game.over)
+                played.append(stretches)
+            if learner:
+                learner.update(number, 0)
+            games = next_games(self._config, played)
+            yield from played
 
+    def rate(self, learning: bool) -> float:
+        """Frames a second, playing as training does, with or without the learning."""
+        start = time.perf_counter()
+        for _ in self._play(self._learner if learning else None):
+            pass
+        return self._frames / (time.perf_counter() - start)
 
-def _train_rate(team: Workers, config: Classic, learner: Reinforce | None) -> float:
-    """Frames a second of one batch of whole games as training plays it; without a learner: collecting."""
-    start = time.perf_counter()
-    steps = 0
-    for rollout, _ in team.finish(_batch(config)):
-        steps += len(rollout)
-        if learner:
-            learner.add(rollout)
-    if learner:
-        learner.update()
-    return FRAMES_A_STEP * steps / (time.perf_counter() - start)
-
-
-def _emulator_rate(team: Workers, recorded: Recorded) -> float:
-    """Frames a second of the emulator alone: every worker replays all games, all at the same time."""
-    steps = sum(len(actions) for _, _, actions in recorded)
-    return sum(FRAMES_A_STEP * steps / seconds for seconds in team.everywhere(replay, recorded))
+    def emulator_rate(self) -> float:
+        """Frames a second of the emulator alone: every worker replays all games, all at the same time."""
+        return sum(self._frames / seconds for seconds in self._team.everywhere(replay, self._recorded))
 
 
 def replay(agent: Agent, recorded: Recorded, emulator: Emulator) -> float:
@@ -154,7 +179,7 @@ def replay(agent: Agent, recorded: Recorded, emulator: Emulator) -> float:
             act(action)
         seconds += time.perf_counter() - start
         frames = ale.getEpisodeFrameNumber()
-        assert ale.game_over() and frames > FRAMES_A_STEP * (len(actions) - 1), "it went another way"
+        assert FRAMES_A_STEP * (len(actions) - 1) < frames <= FRAMES_A_STEP * len(actions), "went another way"
     return seconds
 
 

@@ -1,5 +1,6 @@
 """The command line: `pongrad train`, `pongrad evaluate`, `pongrad bench`."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -17,7 +18,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from pongrad.errors import UserError
-from pongrad.recipes import Classic
+from pongrad.recipes import RECIPES, Fast, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,23 +97,14 @@ class Bench:
         print(json.dumps(result) if self.json else table(result))
 
 
-Command = (
-    Annotated[Classic, subcommand("train", description="Train an agent.")]
-    | Annotated[Evaluate, subcommand("evaluate")]
-    | Annotated[Bench, subcommand("bench")]
-)
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command; exits with code 2 and one line on stderr if the user can put it right."""
     args = list(sys.argv[1:] if args is None else args)
     try:
-        command = _parse(Command, args)
-        if isinstance(command, Classic):
+        command = _command(args)
+        if isinstance(command, Recipe):
             from pongrad.training import train
 
-            if command.resume:
-                command = _resumed(command, args)
             age = time.time() - psutil.Process().create_time()  # the clock runs from the process's start
             train(command, time.monotonic() - max(0.0, age))
         else:
@@ -127,12 +119,30 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _resumed(command: Classic, args: list[str]) -> Classic:
-    """The run's own configuration, changed only by the flags that were given."""
-    from pongrad.runs import RunFolder
+def _command(args: list[str]) -> Any:
+    """What the arguments ask for; a recipe's flags can be read only when it is known which recipe."""
+    recipe: type[Recipe] = Fast
+    resumed: Recipe | None = None
+    if args[:1] == ["train"]:
+        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        first.add_argument("--recipe", nargs="?")
+        first.add_argument("--run", nargs="?", type=Path)
+        first.add_argument("--resume", action="store_true")
+        known, _ = first.parse_known_args(args[1:])
+        recipe = RECIPES.get(known.recipe, Fast)
+        if known.resume and not {"-h", "--help"} & set(args):
+            from pongrad.runs import RunFolder
 
-    before = RunFolder.open(command.run).config()
-    return replace(_parse(Classic, args[1:], "pongrad train", before), run=before.run, resume=True)
+            resumed = RunFolder.open(known.run).config()
+    if resumed:  # the run's own configuration, changed only by the flags that were given
+        command = _parse(type(resumed), args[1:], "pongrad train", resumed)
+        return replace(command, run=resumed.run, resume=True)
+    Command = (
+        Annotated[recipe, subcommand("train", description="Train an agent.")]  # type: ignore[valid-type]
+        | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Bench, subcommand("bench")]
+    )
+    return _parse(Command, args)
 
 
 def _parse(kind: Any, args: list[str], prog: str = "pongrad", default: Any = None) -> Any:

@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     TRAINING = 1
     EVALUATION = 2
     BENCHMARK = 3
+    MINIBATCHES = 4
 
 
 def seed_sequence(seed: int, purpose: Purpose, number: int = 0) -> np.random.SeedSequence:
@@ -75,6 +76,38 @@ class Game:
         """Points won minus points lost."""
         return self.won - self.lost
 
+    def successor(self, stride: int) -> "Game":
+        """The game numbered `stride` after this one, before its first step."""
+        return Game(self.id, self.seed, self.purpose, self.number + stride)
+
+    def numbers(self) -> dict[str, Any]:
+        """All but the arrays, as JSON can hold it; see `from_parts`."""
+        return {name: getattr(self, name) for name in _NUMBERS}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All but the numbers, as arrays; see `from_parts`."""
+        return {
+            "emulator": np.frombuffer(self.emulator, np.uint8),
+            "before": self.before,
+            "now": self.now,
+        }
+
+    @staticmethod
+    def from_parts(numbers: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Game":
+        """The game that was taken apart by `numbers` and `arrays`.
+
+        Raises:
+            KeyError, TypeError, ValueError: they are not of a game.
+        """
+        if set(numbers) != set(_NUMBERS):
+            raise ValueError(f"a game has {sorted(numbers)}, want {sorted(_NUMBERS)}")
+        return Game(
+            **numbers | {"purpose": Purpose(numbers["purpose"])},
+            emulator=arrays["emulator"].astype(np.uint8).tobytes(),
+            before=arrays["before"].astype(np.uint16),
+            now=arrays["now"].astype(np.uint16),
+        )
+
     @property
     def env_seed(self) -> int:
         """It is the game that `env.reset(seed=env_seed)` starts."""
@@ -87,6 +120,9 @@ class Game:
 
     def _sequence(self) -> np.random.SeedSequence:
         return seed_sequence(self.seed, self.purpose, self.number)
+
+
+_NUMBERS = ("id", "seed", "purpose", "number", "step", "held", "won", "lost", "over")
 
 
 class Emulator:

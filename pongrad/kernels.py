@@ -20,10 +20,11 @@ def look(eyes, out):
         eyes: what to look at and how, see `vision.Vision.eyes`:
             words: uint64 [height, width / 8], the screen, eight 8-bit colours a word (little-endian);
             is_on: bool [256], True for the colours that are not background;
-            top, bottom, stride: rows top, top + stride, ... below bottom, and every stride-th column.
+            top, bottom, stride: rows top, top + stride, ... below bottom, and every stride-th column;
+            only_outline: whether to keep only the ends of vertical runs, see `outline`.
         out: uint16 [pixels of the processed screen].
     """
-    words, is_on, top, bottom, stride = eyes
+    words, is_on, top, bottom, stride, only_outline = eyes
     pixels_a_word = 8 // stride
     count = 0
     index = 0
@@ -41,7 +42,31 @@ def look(eyes, out):
                 if count == before:
                     blank, known = word, True
             index += pixels_a_word
-    return count
+    return outline(out, count, words.shape[1] * pixels_a_word) if only_outline else count
+
+
+@njit(cache=True)
+def outline(pixels, count, columns):
+    """Of the first `count` pixels keep those with a pixel that is off above or below; return how many.
+
+    Args:
+        pixels: uint16, ascending pixels that are on; changed in place.
+        count: how many there are.
+        columns: pixels a row of the screen.
+    """
+    before = pixels[:count].copy()
+    kept = above = below = 0
+    for k in range(count):
+        pixel = np.int64(before[k])
+        while before[above] + columns < pixel:
+            above += 1
+        while below < count and before[below] < pixel + columns:
+            below += 1
+        inside = before[above] + columns == pixel and below < count and before[below] == pixel + columns
+        if not inside:
+            pixels[kept] = before[k]
+            kept += 1
+    return kept
 
 
 @njit(cache=True)
@@ -69,6 +94,17 @@ def difference(before, now, pixels, values):
             i += 1
             j += 1
     return count
+
+
+@njit(cache=True)
+def side_by_side(before, now, size, pixels, values):
+    """Write both pixel sets, those of `before` moved up by `size`; return how many pixels they are."""
+    both = len(now) + len(before)
+    pixels[: len(now)] = now
+    for k in range(len(before)):
+        pixels[len(now) + k] = before[k] + size
+    values[:both] = 1
+    return both
 
 
 @njit(cache=True)
@@ -121,11 +157,32 @@ def choose(logit, draw, greedy):
 
 
 @njit(cache=True)
-def decide(eyes, is_new, sight, mind, step, record, t):
+def observe(pair, sight, step, pixels, values):
+    """Write the network's sparse input at a game's step; return how many inputs are not zero.
+
+    Args:
+        pair: whether it is both screens side by side, or their difference.
+        sight, step: see `decide`; `sight` holds the screen of this step and the one before.
+        pixels: uint16, receives them, ascending.
+        values: int8, receives their values.
+    """
+    seen, counts = sight
+    now = seen[step % 2, : counts[step % 2]]
+    before = seen[1 - step % 2, : counts[1 - step % 2]]
+    if pair:
+        return side_by_side(before if step > 0 else before[:0], now, seen.shape[1], pixels, values)
+    if step > 0:
+        return difference(before, now, pixels, values)
+    return 0  # on a game's first step nothing has moved yet
+
+
+@njit(cache=True)
+def decide(eyes, pair, is_new, sight, mind, step, record, t):
     """One step of an agent, from the screen to the action: all that it costs beside the emulator.
 
     Args:
         eyes: the screen, see `look`.
+        pair: what the network is given of two screens, see `observe`.
         is_new: whether the screen has still to be looked at; if not, `sight` already holds it.
         sight: pixels, uint16 [2, size], and counts, int64 [2]: in row `step % 2` the pixels that are on
             in the screen of this step, in the other row those of the step before.
@@ -139,18 +196,24 @@ def decide(eyes, is_new, sight, mind, step, record, t):
     seen, counts = sight
     weights, stream, greedy = mind
     offsets, pixels, values, actions = record
-    now, before = step % 2, 1 - step % 2
     if is_new:
-        counts[now] = look(eyes, seen[now])
-    start = end = offsets[t]
-    if step > 0:  # on a game's first step nothing has moved yet
-        end += difference(
-            seen[before, : counts[before]], seen[now, : counts[now]], pixels[start:], values[start:]
-        )
+        counts[step % 2] = look(eyes, seen[step % 2])
+    start = offsets[t]
+    end = start + observe(pair, sight, step, pixels[start:], values[start:])
     offsets[t + 1] = end
     logit = forward(pixels[start:end], values[start:end], weights)[0]
     actions[t] = choose(logit, uniform(stream, np.uint64(step)), greedy)
     return actions[t]
+
+
+@njit(cache=True)
+def take(offsets, pixels, values, steps, taken_offsets, taken_pixels, taken_values):
+    """Copy the sparse inputs of these steps to `taken_pixels` and `taken_values`, one after the other."""
+    for i in range(len(steps)):
+        start, place = offsets[steps[i]], taken_offsets[i]
+        for k in range(taken_offsets[i + 1] - place):
+            taken_pixels[place + k] = pixels[start + k]
+            taken_values[place + k] = values[start + k]
 
 
 @njit(cache=True)
@@ -173,12 +236,13 @@ def sparse_linear(offsets, pixels, values, weights, out):
 
 
 @njit(cache=True)
-def sparse_linear_backward(offsets, pixels, values, d_out, gradient):
-    """gradient += sum_t x_t^T d_out[t], touching only the rows whose pixel is not zero."""
+def sparse_linear_backward(offsets, pixels, values, d_out, gradient, touched):
+    """gradient += sum_t x_t^T d_out[t], only in the rows whose pixel is not zero; marks them in `touched`."""
     for t in range(len(d_out)):
         for k in range(offsets[t], offsets[t + 1]):
             value = values[k]
             pixel = pixels[k]
+            touched[pixel] = True
             for unit in range(d_out.shape[1]):
                 gradient[pixel, unit] += value * d_out[t, unit]
 
@@ -216,9 +280,54 @@ def discount(rewards, gamma, returns):
 
 
 @njit(cache=True)
+def generalised_advantages(rewards, values, last_value, gamma, lambda_, advantages):
+    """The loop of `returns.generalised_advantages`."""
+    following, running = last_value, 0.0
+    for t in range(len(rewards) - 1, -1, -1):
+        if rewards[t] != 0:  # a point is over: nothing after it counts
+            following = running = 0.0
+        running = rewards[t] + gamma * following - values[t] + gamma * lambda_ * running
+        advantages[t] = running
+        following = values[t]
+
+
+@njit(cache=True)
 def rmsprop(weights, gradient, mean_square, learning_rate, decay_rate, epsilon):
     """One RMSProp step of gradient *ascent* on flat arrays, in place; see `optimisers.RMSProp`."""
     for i in range(len(weights)):
         g = gradient[i]
         mean_square[i] = decay_rate * mean_square[i] + (1 - decay_rate) * g * g
         weights[i] += learning_rate * g / (np.sqrt(mean_square[i]) + epsilon)
+
+
+@njit(cache=True)
+def lazy_adam(weights, gradient, mean, square, touched, rate, keep1, keep2, correction, epsilon):
+    """One Adam step of gradient *ascent* on the touched rows, in place; see `optimisers.LazyAdam`.
+
+    Args:
+        weights, gradient, mean, square: [rows, units].
+        touched: bool [rows].
+        rate: learning rate, corrected for the bias of `mean`.
+        keep1, keep2: 1 - beta1 and 1 - beta2.
+        correction: corrects sqrt(square) for its bias.
+        epsilon: Adam's.
+    """
+    for row in range(len(weights)):
+        if touched[row]:
+            for unit in range(weights.shape[1]):
+                g = gradient[row, unit]
+                m = mean[row, unit] + keep1 * (g - mean[row, unit])
+                s = square[row, unit] + keep2 * (g * g - square[row, unit])
+                mean[row, unit] = m
+                square[row, unit] = s
+                weights[row, unit] += rate * m / (correction * np.sqrt(s) + epsilon)
+
+
+@njit(cache=True)
+def zero_rows(gradient, touched):
+    """Set the touched rows of `gradient` [rows, units] to 0, and no row is touched any more."""
+    for row in range(len(gradient)):
+        if touched[row]:
+            touched[row] = False
+            for unit in range(gradient.shape[1]):
+                gradient[row, unit] = 0

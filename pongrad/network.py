@@ -27,6 +27,7 @@ class SparseLinear:
     def __init__(self, weights: Array) -> None:
         self.weights = weights
         self.gradient = np.zeros_like(weights)
+        self.touched = np.zeros(len(weights), np.bool_)
 
     def __repr__(self) -> str:
         return f"SparseLinear({self.weights.shape[0]} pixels -> {self.weights.shape[1]})"
@@ -41,7 +42,7 @@ class SparseLinear:
     def backward(self, d_out: Array) -> Array:
         """gradient += x^T d_out. Returns d_out unchanged: there is no layer below."""
         x = self._x
-        kernels.sparse_linear_backward(x.offsets, x.pixels, x.values, d_out, self.gradient)
+        kernels.sparse_linear_backward(x.offsets, x.pixels, x.values, d_out, self.gradient, self.touched)
         return d_out
 
 
@@ -67,6 +68,7 @@ class Linear:
     def __init__(self, weights: Array) -> None:
         self.weights = weights
         self.gradient = np.zeros_like(weights)
+        self.touched = np.zeros(len(weights), np.bool_)
 
     def __repr__(self) -> str:
         return f"Linear({self.weights.shape[0]} -> {self.weights.shape[1]})"
@@ -82,6 +84,7 @@ class Linear:
         """gradient += x^T d_out; returns d_out W^T."""
         d_x = np.empty_like(self._x)
         kernels.linear_backward(self._x, self.weights, d_out, self.gradient, d_x)
+        self.touched.fill(True)
         return d_x
 
 
@@ -121,13 +124,21 @@ class Network:
     @property
     def gradients(self) -> dict[str, Array]:
         """name -> d objective / d weights, summed over all backward passes since `zero_gradients`."""
-        trained = [layer for layer in self.layers if not isinstance(layer, ReLU)]
-        return {name: layer.gradient for name, layer in zip(self.weights, trained, strict=True)}
+        return {name: layer.gradient for name, layer in self._trained()}
+
+    @property
+    def touched(self) -> dict[str, NDArray[np.bool_]]:
+        """name -> bool [rows], the rows of the weights that have a gradient since `zero_gradients`."""
+        return {name: layer.touched for name, layer in self._trained()}
 
     def zero_gradients(self) -> None:
         """Forget the gradients collected so far."""
-        for gradient in self.gradients.values():
-            gradient.fill(0)
+        for _, layer in self._trained():
+            kernels.zero_rows(layer.gradient, layer.touched)
+
+    def _trained(self) -> list[tuple[str, SparseLinear | Linear]]:
+        trained = [layer for layer in self.layers if not isinstance(layer, ReLU)]
+        return list(zip(self.weights, trained, strict=True))
 
     def forward(self, x: Inputs) -> Array:
         """The outputs [steps, outputs] for sparse inputs."""

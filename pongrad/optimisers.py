@@ -1,21 +1,44 @@
 """Optimisers: from a gradient to a move of the weights. They *ascend*: the objective is to be maximised."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pongrad import kernels
 from pongrad.network import Array
 
 
-class RMSProp:
+class Optimiser:
+    """What all optimisers share.
+
+    Attributes:
+        state: what it remembers from step to step; a checkpoint keeps it.
+    """
+
+    state: dict[str, NDArray[Any]]
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from the state of a checkpoint; an empty one changes nothing.
+
+        Raises:
+            KeyError, ValueError: it is the state of other weights.
+        """
+        for name, array in state.items():
+            if array.shape != self.state[name].shape:
+                raise ValueError(f"optimiser state {name} is {array.shape}, want {self.state[name].shape}")
+            self.state[name][...] = array
+
+
+class RMSProp(Optimiser):
     """RMSProp (Tieleman and Hinton 2012): each weight's move is scaled by its gradient's recent size.
 
         c <- decay_rate c + (1 - decay_rate) g^2
         W <- W + learning_rate g / (sqrt(c) + epsilon)
 
     Attributes:
-        state: name -> c, shaped as the weights; a checkpoint keeps it.
+        state: name -> c, shaped as the weights.
     """
 
     def __init__(
@@ -34,17 +57,6 @@ class RMSProp:
     def __repr__(self) -> str:
         return f"RMSProp(learning_rate={self.learning_rate}, decay_rate={self.decay_rate})"
 
-    def load(self, state: Mapping[str, Array]) -> None:
-        """Go on from the state of a checkpoint; an empty one changes nothing.
-
-        Raises:
-            KeyError, ValueError: it is the state of other weights.
-        """
-        for name, array in state.items():
-            if array.shape != self.state[name].shape:
-                raise ValueError(f"optimiser state {name} is {array.shape}, want {self.state[name].shape}")
-            self.state[name][:] = array
-
     def step(self, gradients: Mapping[str, Array]) -> None:
         """Move every weight up its gradient, in place."""
         for name, weights in self.weights.items():
@@ -55,4 +67,66 @@ class RMSProp:
                 self.learning_rate,
                 self.decay_rate,
                 self.epsilon,
+            )
+
+
+class LazyAdam(Optimiser):
+    """Adam (Kingma and Ba 2015) that leaves alone every row of the weights that has no gradient.
+
+        m <- beta1 m + (1 - beta1) g
+        v <- beta2 v + (1 - beta2) g^2
+        W <- W + learning_rate m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon)
+
+    t counts all steps. A row of the first layer belongs to one pixel; a minibatch in which that pixel was
+    never on says nothing about it, so m, v and W of the row all stay as they are (plain Adam would shrink
+    m and v and go on moving W by what is left of m). Most pixels are off in most minibatches: this is
+    much less work.
+
+    Attributes:
+        learning_rate: may be changed between steps.
+        state: t, and name.m and name.v for the weights of each name.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, Array],
+        learning_rate: float,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-5,
+    ) -> None:
+        self.weights = dict(weights)
+        self.learning_rate = learning_rate
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+        self.state = {"t": np.zeros((), np.int64)}
+        for name, array in self.weights.items():
+            self.state |= {f"{name}.m": np.zeros_like(array), f"{name}.v": np.zeros_like(array)}
+
+    def __repr__(self) -> str:
+        return f"LazyAdam(learning_rate={self.learning_rate:.2g}, beta1={self.beta1}, beta2={self.beta2})"
+
+    def step(self, gradients: Mapping[str, Array], touched: Mapping[str, NDArray[np.bool_]]) -> None:
+        """Move the weights up their gradient, in place.
+
+        Args:
+            gradients: name -> gradient, shaped as the weights.
+            touched: name -> bool [rows], the rows that have a gradient.
+        """
+        self.state["t"] += 1
+        t = int(self.state["t"])
+        for name, weights in self.weights.items():
+            number = weights.dtype.type  # so that no loop computes in more than the weights' precision
+            kernels.lazy_adam(
+                weights,
+                gradients[name],
+                self.state[f"{name}.m"],
+                self.state[f"{name}.v"],
+                touched[name],
+                number(self.learning_rate / (1 - self.beta1**t)),
+                number(1 - self.beta1),
+                number(1 - self.beta2),
+                number(1 / np.sqrt(1 - self.beta2**t)),
+                number(self.epsilon),
             )

@@ -23,6 +23,7 @@ class Rollout:
 
     Attributes:
         inputs: the network's sparse inputs.
+        following: what it would have seen next, one step.
         actions: uint8, places in the agent's `actions`.
         rewards: float32, points won or lost by the step.
         seconds: time it took to play.
@@ -30,6 +31,7 @@ class Rollout:
     """
 
     inputs: Inputs
+    following: Inputs
     actions: NDArray[np.uint8]
     rewards: NDArray[np.float32]
     seconds: float
@@ -43,6 +45,7 @@ class Rollout:
         """Stretches of one game, in order, as one."""
         return Rollout(
             Inputs.join([part.inputs for part in parts]),
+            parts[-1].following,
             np.concatenate([part.actions for part in parts]),
             np.concatenate([part.rewards for part in parts]),
             sum(part.seconds for part in parts),
@@ -68,6 +71,31 @@ def play(
     return [rollout for rollout, _ in played], [game for _, game in played]
 
 
+Stretch = tuple[Rollout, Game]
+"""What playing a stretch of one game produced, and the game as it stands after it."""
+
+
+def play_on(
+    agent: Agent, games: Sequence[Game], steps: int, stride: int, emulator: Emulator
+) -> list[list[Stretch]]:
+    """Play exactly `steps` steps in each place; a game that ends is followed by the `stride`-th after it.
+
+    Returns:
+        The stretches played in each place, at least one.
+    """
+    places = []
+    for game in games:
+        stretches: list[Stretch] = []
+        left = steps
+        while left:
+            (rollout,), (game,) = play(agent, [game], left, emulator)
+            stretches.append((rollout, game))
+            left -= len(rollout)
+            game = game.successor(stride) if game.over else game
+        places.append(stretches)
+    return places
+
+
 def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple[Rollout, Game]:
     start = clock()
     emulator.restore(game)
@@ -78,13 +106,13 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
         counts[screen % 2] = len(pixels)
     eyes = agent.vision.eyes(emulator.screen)
     mind = agent.mind(game.stream, agent.greedy)
-    record = offsets, pixels, values, actions = new_record(until, agent.vision)
+    record = offsets, pixels, values, actions = new_record(until + 1, agent.vision)
     rewards = np.zeros(until, np.float32)
     delays = emulator.delays(game, until)
     t = 0
     is_new = game.step == 0  # else the screen is stale, and the game has brought what was on it
     while t < until and not emulator.over():
-        action = kernels.decide(eyes, is_new, sight, mind, game.step + t, record, t)
+        action = kernels.decide(eyes, agent.vision.pair, is_new, sight, mind, game.step + t, record, t)
         acting = clock()
         reward = emulator.act(agent.actions[action], delays[t])
         emulator_seconds += clock() - acting
@@ -94,6 +122,8 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
         is_new = True
     step = game.step + t
     counts[step % 2] = kernels.look(eyes, seen[step % 2])
+    end = offsets[t]
+    following = kernels.observe(agent.vision.pair, sight, step, pixels[end:], values[end:])
     rewards = rewards[:t]
     after = replace(
         game,
@@ -106,5 +136,15 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
         lost=game.lost - int(rewards.clip(max=0).sum()),
         over=emulator.over(),
     )
-    inputs = Inputs(offsets[: t + 1], pixels[: offsets[t]].copy(), values[: offsets[t]].copy())
-    return Rollout(inputs, actions[:t], rewards, clock() - start, emulator_seconds), after
+    return Rollout(
+        Inputs(offsets[: t + 1], pixels[:end].copy(), values[:end].copy()),
+        Inputs(
+            np.array([0, following]),
+            pixels[end : end + following].copy(),
+            values[end : end + following].copy(),
+        ),
+        actions[:t],
+        rewards,
+        clock() - start,
+        emulator_seconds,
+    ), after

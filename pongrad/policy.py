@@ -17,6 +17,12 @@ def probability_up(logits: Array) -> Array:
     return 0.5 * (1 + np.tanh(0.5 * logits))
 
 
+def log_probability(actions: NDArray[np.uint8], logits: Array) -> Array:
+    """log pi(action): log sigmoid(z) where UP was taken, log sigmoid(-z) where not; never overflows."""
+    z = np.where(actions == UP, logits, -logits)
+    return np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z)))
+
+
 def log_gradient(actions: NDArray[np.uint8], p: Array) -> Array:
     """d log pi(action) / d logit = y - p, with y = 1 where UP was taken and p the probability of UP."""
     return (actions == UP).astype(p.dtype) - p

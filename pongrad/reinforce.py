@@ -42,16 +42,17 @@ class Reinforce:
     def __repr__(self) -> str:
         return f"Reinforce(gamma={self.gamma}, {self.optimiser}, {self.network})"
 
-    def add(self, game: Rollout) -> None:
+    def add(self, game: Rollout, over: bool = True) -> None:
         """Add the gradient of one whole game to the batch."""
+        assert over, "REINFORCE learns from whole games"
         p = policy.probability_up(self.network.forward(game.inputs)[:, 0])
         advantages = standardise(discount(game.rewards.astype(p.dtype), self.gamma))
         d_logits = policy.log_gradient(game.actions, p) * advantages.astype(p.dtype)
         self.network.backward(d_logits[:, np.newaxis])
         self._entropies.append(policy.entropy(p))
 
-    def update(self) -> dict[str, Any]:
-        """Move the weights by the batch's gradient and empty the batch.
+    def update(self, number: int = 0, frames: int = 0) -> dict[str, Any]:
+        """Move the weights by the batch's gradient and empty the batch; no schedule, nothing drawn.
 
         Returns:
             gradient_norm and entropy (nats a step), for the metrics.

@@ -23,10 +23,11 @@ from typing import Any
 from pongrad import storage
 from pongrad.agent import Agent
 from pongrad.errors import UserError
-from pongrad.recipes import Classic
+from pongrad.games import Game
+from pongrad.recipes import RECIPES, Recipe
 from pongrad.storage import Tensors
 
-CHECKPOINT_FORMAT = "pongrad-checkpoint-1"
+CHECKPOINT_FORMAT = "pongrad-checkpoint-2"
 CHECKPOINTS_KEPT = 3
 PACKAGES = ("pongrad", "ale-py", "gymnasium", "numpy", "numba")
 
@@ -72,14 +73,12 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """All that is needed to go on with a run as if it had never stopped.
-
-    No game is in it: it is taken between updates, when none is being played.
-    """
+    """All that is needed to go on with a run as if it had never stopped; taken between two updates."""
 
     progress: Progress
     weights: Tensors
     optimiser: Tensors
+    games: list[Game]
 
 
 class RunFolder:
@@ -97,7 +96,7 @@ class RunFolder:
         return f"RunFolder({self.path})"
 
     @staticmethod
-    def create(config: Classic) -> "RunFolder":
+    def create(config: Recipe) -> "RunFolder":
         """A folder for a new run, with its configuration in it.
 
         Raises:
@@ -136,20 +135,20 @@ class RunFolder:
             raise UserError(f"there is no run in {path} to resume: name another folder with --run")
         return RunFolder(path)
 
-    def write_config(self, config: Classic) -> None:
+    def write_config(self, config: Recipe) -> None:
         """Write how the run is made and when it is to stop; a resumed run may have been given a later end."""
         settings = {name: value for name, value in asdict(config).items() if name not in ("run", "resume")}
         versions = {package: version(package) for package in PACKAGES}
         versions["python"] = platform.python_version()
         storage.write_json(self.path / "config.json", {**settings, "versions": versions})
 
-    def config(self) -> Classic:
+    def config(self) -> Recipe:
         """The configuration the run was started with."""
         file = self.path / "config.json"
         try:
             settings = json.loads(file.read_text())
             del settings["versions"]
-            config = Classic(**settings, run=self.path)
+            config = RECIPES[settings["recipe"]](**settings, run=self.path)
             config.check()
             return config
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -160,7 +159,10 @@ class RunFolder:
         tensors = {f"weights.{name}": array for name, array in checkpoint.weights.items()}
         tensors |= {f"optimiser.{name}": array for name, array in checkpoint.optimiser.items()}
         progress = {**asdict(checkpoint.progress), "scores": list(checkpoint.progress.scores)}
-        metadata = {"format": CHECKPOINT_FORMAT, "progress": progress}
+        for i, game in enumerate(checkpoint.games):
+            tensors |= {f"games.{i}.{name}": array for name, array in game.arrays().items()}
+        games = [game.numbers() for game in checkpoint.games]
+        metadata = {"format": CHECKPOINT_FORMAT, "progress": progress, "games": games}
         folder = self.path / "checkpoints"
         storage.save(folder / f"{checkpoint.progress.update:08d}.safetensors", tensors, metadata)
         for old in sorted(folder.glob("*.safetensors"))[:-CHECKPOINTS_KEPT]:
@@ -179,8 +181,12 @@ class RunFolder:
         try:
             progress = Progress(**metadata["progress"])
             progress.scores = deque(progress.scores, maxlen=100)
+            games = [
+                Game.from_parts(numbers, _with_prefix(tensors, f"games.{i}."))
+                for i, numbers in enumerate(metadata["games"])
+            ]
             return Checkpoint(
-                progress, _with_prefix(tensors, "weights."), _with_prefix(tensors, "optimiser.")
+                progress, _with_prefix(tensors, "weights."), _with_prefix(tensors, "optimiser."), games
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{files[-1]} is damaged ({error}): delete it to use the one before") from error

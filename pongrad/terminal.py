@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pongrad.recipes import Classic
+from pongrad.recipes import Recipe
 from pongrad.runs import Progress, RunFolder
 
 CURVE_ROWS = 8
@@ -21,12 +21,14 @@ LOWEST, HIGHEST = -21, 21
 class Display:
     """Shows progress while its `with` block runs."""
 
-    def __init__(self, folder: RunFolder, config: Classic) -> None:
+    def __init__(self, folder: RunFolder, config: Recipe) -> None:
         self._run = folder.path
         self._config = config
         self._console = Console()
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
-        self._scores: list[float] = [line["mean_score_100"] for line in folder.metrics()]
+        self._scores: list[float] = []
+        for line in folder.metrics():
+            self._add(line)
 
     def __enter__(self) -> "Display":
         config = self._config
@@ -40,14 +42,14 @@ class Display:
 
     def update(self, progress: Progress, line: dict[str, Any]) -> None:
         """Show where the run stands after an update; `line` is its line of metrics."""
-        self._scores.append(line["mean_score_100"])
+        self._add(line)
         if self._console.is_terminal:
             self._live.update(self._panel(progress, line), refresh=True)
         else:
             self._say(
                 f"{clock(progress.seconds)}  {progress.games:,} games  {progress.frames:,} frames  "
-                f"mean score of last 100 games {line['mean_score_100']:+.2f}, of 20 "
-                f"{line['mean_score_20']:+.2f}  {line['frames_per_second']:,.0f} frames/s  "
+                f"mean score of last 100 games {score(line['mean_score_100'])}, of 20 "
+                f"{score(line['mean_score_20'])}  {line['frames_per_second']:,.0f} frames/s  "
                 f"emulator {line['emulator_share']:.0%}"
             )
         if progress.beat_frames == progress.frames:
@@ -55,6 +57,10 @@ class Display:
                 "The agent beats the computer: the mean score of its last 100 games has passed 0, "
                 f"after {clock(progress.seconds)} and {progress.frames:,} frames."
             )
+
+    def _add(self, line: dict[str, Any]) -> None:
+        if line["mean_score_100"] is not None:
+            self._scores.append(line["mean_score_100"])
 
     def stopping(self) -> None:
         """A signal has come: say so before the saving, so that nobody sends a second one."""
@@ -64,11 +70,10 @@ class Display:
     def end(self, progress: Progress, interrupted: bool) -> None:
         """The last words: what came out and where everything is."""
         self._live.stop()
-        mean = progress.mean_score(100)
-        score = "no game finished" if mean is None else f"mean score of last 100 games {mean:+.2f}"
         self._say(
             f"{'Stopped' if interrupted else 'Done'} after {clock(progress.seconds)}: "
-            f"{progress.games:,} games, {progress.frames:,} frames, {score}."
+            f"{progress.games:,} games, {progress.frames:,} frames, "
+            f"mean score of last 100 games {score(progress.mean_score(100))}."
         )
         run = self._run
         self._say(f"  agent           {run}/best.safetensors   (try: pongrad evaluate {run})")
@@ -87,9 +92,9 @@ class Display:
         table.add_row("frames", f"{progress.frames:,}", "frames/s", f"{line['frames_per_second']:,.0f}")
         table.add_row(
             "mean score",
-            f"{line['mean_score_100']:+.2f} (last 100 games)",
+            f"{score(line['mean_score_100'])} (last 100 games)",
             "",
-            f"{line['mean_score_20']:+.2f} (last 20)",
+            f"{score(line['mean_score_20'])} (last 20)",
         )
         table.add_row(
             "emulator",
@@ -105,6 +110,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def score(mean: float | None) -> str:
+    """A mean score; a dash before the first game has ended."""
+    return "-" if mean is None else f"{mean:+.2f}"
 
 
 def curve(scores: Sequence[float], width: int) -> Text:

@@ -3,28 +3,26 @@
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
 from pongrad.agent import Agent
 from pongrad.errors import UserError
-from pongrad.games import FRAMES_A_STEP, Game, Purpose, seed_sequence
-from pongrad.network import Array, Network
-from pongrad.play import Rollout
-from pongrad.recipes import ACTIONS, Classic, flag
-from pongrad.reinforce import Reinforce
+from pongrad.games import FRAMES_A_STEP, Game
+from pongrad.learners import Learner, deal, first_games, new_agent, new_learner, next_games
+from pongrad.network import Network
+from pongrad.play import Stretch
+from pongrad.recipes import Recipe, flag
 from pongrad.runs import Checkpoint, Progress, RunFolder
+from pongrad.storage import Tensors
 from pongrad.terminal import Display
-from pongrad.vision import Vision
 from pongrad.workers import Interrupted, Workers, cores
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
-def train(config: Classic, started: float | None = None) -> dict[str, Any]:
+def train(config: Recipe, started: float | None = None) -> dict[str, Any]:
     """Train an agent; does what `pongrad train` does.
 
     Processes are spawned, so a script that calls this must do so under `if __name__ == "__main__":`.
@@ -59,7 +57,7 @@ class Training:
         agent: what has been learned.
     """
 
-    def __init__(self, config: Classic, started: float) -> None:
+    def __init__(self, config: Recipe, started: float) -> None:
         config.check()
         self.config = config
         self.workers = config.workers or cores()
@@ -68,13 +66,21 @@ class Training:
             _check_same_learning(self.folder.config(), config)
         else:
             self.folder = RunFolder.create(config)
-        checkpoint = self.folder.load_checkpoint() or _beginning(config)
-        self.progress = checkpoint.progress
+        self.agent = new_agent(config)
+        self.games = first_games(config)
+        self.progress = Progress()
+        optimiser_state: Tensors = {}
+        if checkpoint := self.folder.load_checkpoint():
+            self.agent = Agent(
+                Network(checkpoint.weights), config.game, self.agent.actions, self.agent.vision
+            )
+            self.games = checkpoint.games
+            self.progress = checkpoint.progress
+            optimiser_state = checkpoint.optimiser
+        self.learner = self._new_learner(optimiser_state)
         self._started = started - self.progress.seconds
         if config.resume and self._enough():
             raise UserError(f"{self.folder.path} is finished: give a later --frames, --minutes or --until")
-        self.agent = Agent(Network(checkpoint.weights), config.game, ACTIONS[config.game])
-        self.learner = self._new_learner(checkpoint.optimiser)
         self._best: tuple[Agent, dict[str, Any]] | None = None  # a better one than on disk
         self.folder.write_config(config)
         self.folder.rewind_metrics(self.progress)
@@ -104,35 +110,39 @@ class Training:
                 plots.learning_curve([self.folder], self.folder.path / "learning_curve.png")
             display.end(self.progress, stopping.asked())
 
-    def _new_learner(self, optimiser_state: Mapping[str, Array]) -> Reinforce:
-        config, network = self.config, self.agent.network
-        learner = Reinforce(network, config.gamma, config.learning_rate, config.decay_rate)
+    def _new_learner(self, optimiser_state: Tensors) -> Learner:
         try:
             self.agent.check()
+            learner = new_learner(self.config, self.agent)
             learner.optimiser.load(optimiser_state)
+            if len(self.games) != self.config.num_games:
+                raise ValueError(f"{len(self.games)} games, want {self.config.num_games}")
         except (KeyError, ValueError) as error:
             raise UserError(f"the last checkpoint of {self.folder.path} is damaged ({error})") from error
         return learner
 
     def _one_update(self, workers: Workers, display: Display, stopping: "Stopping") -> None:
-        """Play a batch of games with one set of weights, sum their gradients, move the weights once."""
+        """Play with one set of weights, then improve them."""
         progress = self.progress
         start = time.monotonic()
-        played: list[tuple[Rollout, Game]] = []
-        for rollout, game in workers.finish(self._next_games(), stopping.asked):
-            self.learner.add(rollout)
-            played.append((rollout, game))
-        losses = self.learner.update()
-        frames = FRAMES_A_STEP * sum(len(rollout) for rollout, _ in played)
+        played: list[list[Stretch]] = []
+        for stretches in deal(self.config, workers, self.games, stopping.asked):
+            for rollout, game in stretches:
+                self.learner.add(rollout, game.over)
+            played.append(stretches)
+        losses = self.learner.update(progress.update, progress.frames)
+        rollouts = [rollout for stretches in played for rollout, _ in stretches]
+        frames = FRAMES_A_STEP * sum(len(rollout) for rollout in rollouts)
         progress.update += 1
         progress.frames += frames
         progress.seconds = time.monotonic() - self._started
-        for _, game in sorted(played, key=lambda pair: (pair[1].step, pair[1].number)):
+        for game in _finished(played):
             progress.games += 1
             progress.scores.append(game.score)
             self._note_records()
+        self.games = next_games(self.config, played)
         seconds = time.monotonic() - start
-        emulator_seconds = sum(rollout.emulator_seconds for rollout, _ in played)
+        emulator_seconds = sum(rollout.emulator_seconds for rollout in rollouts)
         line = {
             "update": progress.update,
             "frames": progress.frames,
@@ -146,12 +156,6 @@ class Training:
         }
         self.folder.add_metrics(line)
         display.update(progress, line)
-
-    def _next_games(self) -> list[Game]:
-        """The batch to play next; a run's games are numbered through."""
-        config, first = self.config, self.progress.games
-        numbers = range(first, first + config.batch_size)
-        return [Game(config.game, config.seed, Purpose.TRAINING, number) for number in numbers]
 
     def _note_records(self) -> None:
         """After each finished game: is this the best so far, has the computer just been beaten?"""
@@ -183,7 +187,7 @@ class Training:
         elif progress.best_mean_score_100 is None:
             self.folder.save_agent("best.safetensors", self.agent, progress.about())
         self.folder.save_checkpoint(
-            Checkpoint(progress, self.agent.network.weights, self.learner.optimiser.state)
+            Checkpoint(progress, self.agent.network.weights, self.learner.optimiser.state, self.games)
         )
 
     def summary(self) -> dict[str, Any]:
@@ -243,14 +247,19 @@ class Stopping:
             raise SystemExit(128 + signal.SIGTERM)
 
 
-def _beginning(config: Classic) -> Checkpoint:
-    """Where a new run stands: with random weights."""
-    rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
-    network = Network.random((Vision().size, config.num_hidden_layer_neurons, 1), rng)
-    return Checkpoint(Progress(), network.weights, {})
+def _finished(played: Sequence[Sequence[Stretch]]) -> list[Game]:
+    """The games that have ended, in the order of the step at which they did, then of their numbers."""
+    ended: list[tuple[int, int, Game]] = []
+    for stretches in played:
+        step = 0
+        for rollout, game in stretches:
+            step += len(rollout)
+            if game.over:
+                ended.append((step, game.number, game))
+    return [game for *_, game in sorted(ended, key=lambda item: item[:2])]
 
 
-def _check_same_learning(before: Classic, now: Classic) -> None:
+def _check_same_learning(before: Recipe, now: Recipe) -> None:
     for name, value in before.learning.items():
         if now.learning[name] != value:
             raise UserError(

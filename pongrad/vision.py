@@ -1,7 +1,8 @@
-"""From screen to network input: crop, downsample, one colour channel, remove the background, difference.
+"""From screen to network input: crop, downsample, one colour channel, remove the background, see motion.
 
 What remains of a Pong screen is about 30 pixels of 6,400, so it is kept as the sorted list of the pixels
-that are on. The meaning is that of `classic.preprocess`; this is the fast way to the same numbers.
+that are on. With the default settings the meaning is that of `classic.preprocess`; this is the fast way to
+the same numbers.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pongrad import kernels
+
 Pixels = NDArray[np.uint16]
 """Ascending indices (row * columns + column) of the pixels that are on."""
 
-Eyes = tuple[NDArray[np.uint64], NDArray[np.bool_], int, int, int]
+Eyes = tuple[NDArray[np.uint64], NDArray[np.bool_], int, int, int, bool]
 Sight = tuple[NDArray[np.uint16], NDArray[np.int64]]
 Record = tuple[NDArray[np.int64], Pixels, NDArray[np.int8], NDArray[np.uint8]]
 """What the kernels `look` and `decide` see with, remember and write; described there."""
@@ -50,11 +53,13 @@ class Inputs:
             np.concatenate([part.values for part in parts]),
         )
 
-    def dense(self, size: int) -> NDArray[np.float64]:
-        """The same inputs as a float64 array [steps, size]."""
-        out = np.zeros((len(self), size))
-        out[np.repeat(np.arange(len(self)), np.diff(self.offsets)), self.pixels] = self.values
-        return out
+    def take(self, steps: NDArray[np.int64]) -> "Inputs":
+        """These steps, in this order."""
+        offsets = np.zeros(len(steps) + 1, np.int64)
+        np.cumsum(np.diff(self.offsets)[steps], out=offsets[1:])
+        pixels, values = np.empty(offsets[-1], np.uint16), np.empty(offsets[-1], np.int8)
+        kernels.take(self.offsets, self.pixels, self.values, steps, offsets, pixels, values)
+        return Inputs(offsets, pixels, values)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ class Vision:
         stride: keep every `stride`-th pixel of a row and of a column; 1, 2, 4 or 8.
         background_red: values of the red channel that count as background (RGB screens).
         background_palette: the same colours as the emulator's palette indices.
+        outline: whether to keep only the ends of every vertical run of pixels that are on: of a paddle
+            the top and the bottom. A third of the pixels, and nothing is lost that moves.
+        pair: whether the network is given this screen and, beside it, the one before, instead of what
+            changed between them.
     """
 
     top: int = 35
@@ -73,6 +82,8 @@ class Vision:
     stride: int = 2
     background_red: tuple[int, ...] = (144, 109)
     background_palette: tuple[int, ...] = (34, 228)
+    outline: bool = False
+    pair: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError if it would look outside the screen."""
@@ -85,22 +96,29 @@ class Vision:
         return len(range(self.top, self.bottom, self.stride)), 160 // self.stride
 
     @property
-    def size(self) -> int:
-        """Pixels of the processed screen, which is how many inputs the network has."""
+    def pixels(self) -> int:
+        """Pixels of the processed screen."""
         rows, columns = self.shape
         return rows * columns
+
+    @property
+    def size(self) -> int:
+        """How many inputs the network has: one a pixel, or two."""
+        return (1 + self.pair) * self.pixels
 
     def eyes(self, screen: NDArray[np.uint8]) -> Eyes:
         """This vision on the emulator's own screen, uint8 [210, 160] of palette indices.
 
         The kernels see what the array holds when they are called.
         """
-        return screen.view(np.uint64), self._palette_is_on, self.top, self.bottom, self.stride
+        return self._eyes(screen, self._palette_is_on)
 
     def eyes_rgb(self, screen: NDArray[np.uint8]) -> Eyes:
         """This vision on a copy of Gymnasium's screen, uint8 [210, 160, 3]."""
-        red = screen[:, :, 0].copy()
-        return red.view(np.uint64), self._red_is_on, self.top, self.bottom, self.stride
+        return self._eyes(screen[:, :, 0].copy(), self._red_is_on)
+
+    def _eyes(self, screen: NDArray[np.uint8], is_on: NDArray[np.bool_]) -> Eyes:
+        return screen.view(np.uint64), is_on, self.top, self.bottom, self.stride, self.outline
 
     @cached_property
     def _palette_is_on(self) -> NDArray[np.bool_]:
@@ -113,7 +131,7 @@ class Vision:
 
 def new_sight(vision: Vision) -> Sight:
     """Room for the pixels of two screens."""
-    return np.zeros((2, vision.size), np.uint16), np.zeros(2, np.int64)
+    return np.zeros((2, vision.pixels), np.uint16), np.zeros(2, np.int64)
 
 
 def new_record(steps: int, vision: Vision) -> Record:

@@ -20,7 +20,7 @@ import numpy as np
 from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.games import Emulator, Game
-from pongrad.play import Rollout, play
+from pongrad.play import Rollout, Stretch, play, play_on
 
 PIECE = 500
 """Steps a worker plays before it hands the game back: about 0.1 s, long beside what restoring costs."""
@@ -28,6 +28,9 @@ PIECE = 500
 _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _CONTEXT = multiprocessing.get_context("spawn")
 
+
+_Task = tuple[Any, tuple[Any, ...]]
+"""A key to know the answer by, and what to send to a worker: a function and its arguments."""
 
 Layout = list[tuple[str, tuple[int, ...], str]]
 """Names, shapes and dtypes of the weights in shared memory."""
@@ -100,7 +103,7 @@ class Workers:
 
     def finish(
         self, games: Sequence[Game], stopping: Callable[[], bool] = lambda: False
-    ) -> Iterator[tuple[Rollout, Game]]:
+    ) -> Iterator[list[Stretch]]:
         """Play whole games to their ends, sharing them out in pieces.
 
         Two games a worker are under way, and the next piece is always of the one furthest from its end, so
@@ -112,7 +115,7 @@ class Workers:
             stopping: asked ten times a second whether to break off.
 
         Yields:
-            Each game's rollout and the finished game, in the order given, as soon as it can be had.
+            Each game's one stretch, in the order given, as soon as it can be had.
 
         Raises:
             Interrupted: `stopping` said so.
@@ -120,27 +123,85 @@ class Workers:
         pieces: list[list[Rollout]] = [[] for _ in games]
         waiting = dict(enumerate(games))  # nobody is playing these
         done: dict[int, Game] = {}
-        playing: dict[Any, int] = {}
+
+        def next_piece() -> _Task | None:
+            begun = [i for i in range(len(games)) if i not in done][: 2 * len(self._pipes)]
+            ready = [i for i in begun if i in waiting]
+            if not ready:
+                return None
+            i = min(ready, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
+            return i, (play, [waiting.pop(i)], PIECE)
+
+        next_out = 0
+        for i, ((rollout,), (game,)) in self._deal(next_piece, stopping):
+            pieces[i].append(rollout)
+            (done if game.over else waiting)[i] = game
+            while next_out in done:
+                yield [(Rollout.join(pieces[next_out]), done[next_out])]
+                pieces[next_out] = []
+                next_out += 1
+
+    def advance(
+        self,
+        games: Sequence[Game],
+        steps: int,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Iterator[list[Stretch]]:
+        """Play each game on for exactly so many steps, see `play.play_on`.
+
+        A game that ends is followed by the one numbered `len(games)` after it. Workers are given many games
+        at first and few towards the end, so that they have little to send and still end together.
+
+        Args:
+            games: games that are not over.
+            steps: to play in each.
+            stopping: asked ten times a second whether to break off.
+
+        Yields:
+            The stretches played in the place of each game, in the order given, as soon as they can be had.
+
+        Raises:
+            Interrupted: `stopping` said so.
+        """
+        dealt = 0
+        played: dict[int, list[Stretch]] = {}
+
+        def next_hand() -> _Task | None:
+            nonlocal dealt
+            if dealt == len(games):
+                return None
+            hand = range(dealt, dealt + max(1, (len(games) - dealt) // (2 * len(self._pipes))))
+            dealt = hand.stop
+            return hand, (play_on, [games[i] for i in hand], steps, len(games))
+
+        next_out = 0
+        for hand, places in self._deal(next_hand, stopping):
+            played.update(zip(hand, places, strict=True))
+            while next_out in played:
+                yield played.pop(next_out)
+                next_out += 1
+
+    def _deal(
+        self, next_task: Callable[[], "_Task | None"], stopping: Callable[[], bool]
+    ) -> Iterator[tuple[Any, Any]]:
+        """Keep all workers busy until there is no task left and all are done; yields (key, answer)."""
+        playing: dict[Any, Any] = {}
         idle = list(self._pipes)
         try:
-            for place in range(len(games)):
-                while place not in done:
-                    begun = [i for i in range(len(games)) if i not in done][: 2 * len(self._pipes)]
-                    while idle and (ready := [i for i in begun if i in waiting]):
-                        next_up = min(ready, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
-                        pipe = idle.pop()
-                        self._send(pipe, (play, [waiting.pop(next_up)], PIECE))
-                        playing[pipe] = next_up
-                    for pipe in connection.wait(list(playing), timeout=0.1):
-                        played = playing.pop(pipe)
-                        (rollout,), (game,) = self._receive(pipe)
-                        pieces[played].append(rollout)
-                        (done if game.over else waiting)[played] = game
-                        idle.append(pipe)
-                    if stopping():
-                        raise Interrupted
-                whole, pieces[place] = Rollout.join(pieces[place]), []
-                yield whole, done[place]
+            while True:
+                while idle and (task := next_task()):
+                    key, message = task
+                    pipe = idle.pop()
+                    self._send(pipe, message)
+                    playing[pipe] = key
+                if not playing:
+                    return
+                for pipe in connection.wait(list(playing), timeout=0.1):
+                    key = playing.pop(pipe)
+                    idle.append(pipe)
+                    yield key, self._receive(pipe)
+                if stopping():
+                    raise Interrupted
         finally:
             for pipe in playing:  # a piece that nobody waits for must not answer the next question
                 with contextlib.suppress(EOFError, OSError):

@@ -16,13 +16,14 @@ from pongrad.agent import Agent
 from pongrad.games import Emulator, Game, Purpose
 from pongrad.network import Network
 from pongrad.play import play
-from pongrad.vision import Inputs
+from pongrad.vision import Inputs, Vision
 
 # A compiled function's first call takes its time, and tests never assert seconds.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 PONG = "ALE/Pong-v5"
+PONG_VISION = Vision()
 WHOLE_GAME = 27_000  # steps; no game is longer
 
 
@@ -39,9 +40,9 @@ def env():
 
 @pytest.fixture(scope="session")
 def new_agent():
-    def make(seed=0, dtype="float32", hidden=(200,), **how):
-        network = Network.random((6400, *hidden, 1), np.random.default_rng(seed), dtype)
-        return Agent(network, PONG, (2, 3), **how)
+    def make(seed=0, dtype="float32", hidden=(200,), outputs=1, vision=PONG_VISION, **how):
+        network = Network.random((vision.size, *hidden, outputs), np.random.default_rng(seed), dtype)
+        return Agent(network, PONG, (2, 3), vision, **how)
 
     return make
 
@@ -81,10 +82,23 @@ def random_inputs():
 
 
 @pytest.fixture(scope="session")
+def dense():
+    """Sparse inputs as a float64 array [steps, size]."""
+
+    def make(inputs, size):
+        out = np.zeros((len(inputs), size))
+        out[np.repeat(np.arange(len(inputs)), np.diff(inputs.offsets)), inputs.pixels] = inputs.values
+        return out
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def same_rollout():
     def check(a, b):
         for name in ("offsets", "pixels", "values"):
             np.testing.assert_array_equal(getattr(a.inputs, name), getattr(b.inputs, name), name)
+            np.testing.assert_array_equal(getattr(a.following, name), getattr(b.following, name), name)
         np.testing.assert_array_equal(a.actions, b.actions)
         np.testing.assert_array_equal(a.rewards, b.rewards)
 

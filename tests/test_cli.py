@@ -11,7 +11,7 @@ import pytest
 from pongrad.agent import Agent
 from pongrad.cli import main
 from pongrad.network import Network
-from pongrad.recipes import Classic
+from pongrad.recipes import RECIPES, Classic, flag
 from pongrad.runs import RunFolder
 
 
@@ -55,9 +55,14 @@ def error_of(capfd, *args):
         ("train --minutes nan", "--minutes must be above 0"),
         ("train --seed -1", "--seed must be 0 or more"),
         ("train --gamma 1.5", "--gamma must lie between 0 and 1"),
-        ("train --decay-rate 1", "--decay-rate must be at least 0 and below 1"),
+        ("train --lambda -0.1", "--lambda must lie between 0 and 1"),
+        ("train --minibatches 5000", "--minibatches must not be more than"),
+        ("train --recipe classic --decay-rate 1", "--decay-rate must be below 1"),
+        ("train --recipe fast --batch-size 10", "--batch-size"),
+        ("train --recipe", "--recipe"),
+        ("train --run", "--run"),
         ("train --learning-rate 0", "--learning-rate must be above 0"),
-        ("train --batch-size 0", "--batch-size must be above 0"),
+        ("train --recipe classic --batch-size 0", "--batch-size must be above 0"),
         ("train --until nan", "--until"),
         ("evaluate", "AGENT"),
         ("evaluate nowhere.safetensors", "no such file: nowhere.safetensors"),
@@ -112,13 +117,14 @@ def test_a_resumed_run_may_not_learn_differently(capfd, tmp_path):
     assert "--gamma 0.99 differs from the run's 0.9" in line
 
 
-def test_every_hyperparameter_is_a_documented_flag(capfd):
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_hyperparameter_is_a_documented_flag(capfd, recipe):
     with pytest.raises(SystemExit) as stop:
-        main(["train", "--help"])
+        main(["train", "--recipe", recipe, "--help"])
     assert stop.value.code == 0
     out, _ = capfd.readouterr()
-    for flag in Classic.__dataclass_fields__:
-        assert f"--{flag.replace('_', '-')} " in out
+    for name in RECIPES[recipe].__dataclass_fields__:
+        assert f"{flag(name)} " in out
 
 
 def test_evaluate_prints_fresh_games(agent_file):

@@ -29,21 +29,21 @@ def both(request, real_games):
     return learner, as_classic(weights), PRECISION[request.param]
 
 
-def classic_gradient(rollout, weights):
-    x = rollout.inputs.dense(6400).astype(weights["W1"].dtype)
+def classic_gradient(rollout, weights, dense):
+    x = dense(rollout.inputs, 6400).astype(weights["W1"].dtype)
     h, p = classic.forward(x, weights)
     y = rollout.actions == policy.UP
     return classic.gradient_of_game(x, h, p, y, rollout.rewards.astype(float), weights)
 
 
-def test_gradient_of_a_real_game(both, real_games):
+def test_gradient_of_a_real_game(both, real_games, dense):
     learner, weights, precision = both
     learner.add(real_games.rollouts[0])
-    want = classic_gradient(real_games.rollouts[0], weights)
+    want = classic_gradient(real_games.rollouts[0], weights, dense)
     assert_close(as_classic(learner.network.gradients), want, precision)
 
 
-def test_weights_after_ten_updates(both, real_games):
+def test_weights_after_ten_updates(both, real_games, dense):
     learner, weights, precision = both
     start = {name: w.copy() for name, w in weights.items()}
     mean_square = {name: np.zeros_like(w) for name, w in weights.items()}
@@ -52,7 +52,7 @@ def test_weights_after_ten_updates(both, real_games):
         for rollout in batch:
             learner.add(rollout)
         learner.update()
-        gradients = [classic_gradient(rollout, weights) for rollout in batch]
+        gradients = [classic_gradient(rollout, weights, dense) for rollout in batch]
         classic.rmsprop(weights, {name: sum(g[name] for g in gradients) for name in weights}, mean_square)
     got = as_classic(learner.network.weights)
     assert_close(got, weights, precision)
@@ -61,7 +61,7 @@ def test_weights_after_ten_updates(both, real_games):
         assert np.linalg.norm(got[name] - weights[name]) <= 100 * precision * np.linalg.norm(moved)
 
 
-def test_classic_plays_the_engines_game_in_gymnasium(env, real_games):
+def test_classic_plays_the_engines_game_in_gymnasium(env, real_games, dense):
     start, rollout, weights = real_games.starts[1], real_games.rollouts[1], real_games.agent.network.weights
 
     class Stream:
@@ -75,17 +75,17 @@ def test_classic_plays_the_engines_game_in_gymnasium(env, real_games):
 
     x, _, p, y, rewards = classic.play_game(env, as_classic(weights), Stream(), start.env_seed)
     assert not x[0].any()
-    np.testing.assert_array_equal(x, rollout.inputs.dense(6400))
+    np.testing.assert_array_equal(x, dense(rollout.inputs, 6400))
     np.testing.assert_array_equal(y, rollout.actions == policy.UP)
     np.testing.assert_array_equal(rewards, rollout.rewards)
     logits = real_games.agent.network.forward(rollout.inputs)[:, 0]
     np.testing.assert_allclose(p, policy.probability_up(logits), atol=1e-5)
 
 
-def test_an_update_empties_the_batch_and_tells_its_norm(both, real_games):
+def test_an_update_empties_the_batch_and_tells_its_norm(both, real_games, dense):
     learner, weights, _ = both
     learner.add(real_games.rollouts[0])
-    gradient = classic_gradient(real_games.rollouts[0], weights)
+    gradient = classic_gradient(real_games.rollouts[0], weights, dense)
     losses = learner.update()
     assert losses["gradient_norm"] == pytest.approx(
         sum((g**2).sum() for g in gradient.values()) ** 0.5, rel=1e-4

@@ -68,3 +68,33 @@ def test_equal_returns_prefer_nothing(standardise, value, steps):
         warnings.simplefilter("error")
         got = standardise(np.full(steps, value))
     np.testing.assert_array_equal(got, np.zeros(steps))
+
+
+# --- Generalised advantages -----------------------------------------------------------------------------
+
+
+@given(
+    rewards_of_a_game,
+    st.integers(0, 1000),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_generalised_advantages_are_their_definition(rewards, seed, gamma, lambda_):
+    """A_t = sum over k >= t of (gamma lambda)^(k - t) delta_k, up to and including the point's last step."""
+    values = np.random.default_rng(seed).standard_normal(len(rewards) + 1)
+    got = returns.generalised_advantages(np.array(rewards), values[:-1], values[-1], gamma, lambda_)
+    for t in range(len(rewards)):
+        total = 0.0
+        for k in range(t, len(rewards)):
+            next_value = 0 if rewards[k] else values[k + 1]
+            total += (gamma * lambda_) ** (k - t) * (rewards[k] + gamma * next_value - values[k])
+            if rewards[k]:
+                break
+        assert got[t] == pytest.approx(total, rel=1e-9, abs=1e-12)
+
+
+@given(rewards_of_a_game)
+def test_with_lambda_1_and_no_values_advantages_are_returns(rewards):
+    nothing = np.zeros(len(rewards))
+    got = returns.generalised_advantages(np.array(rewards), nothing, 0.0, 0.99, 1.0)
+    np.testing.assert_allclose(got, returns.discount(np.array(rewards, float), 0.99), rtol=1e-9)

@@ -163,7 +163,7 @@ W1, W2 = np.ones((6400, 4), np.float32), np.ones((4, 1), np.float32)
 BAD_WEIGHTS = {
     "too few pixels": {"W1": W1[1:], "W2": W2},
     "layers that do not fit": {"W1": W1, "W2": W2[1:]},
-    "two outputs": {"W1": W1, "W2": np.ones((4, 2), np.float32)},
+    "three outputs": {"W1": W1, "W2": np.ones((4, 3), np.float32)},
     "one dimension": {"W1": W1, "W2": W2[:, 0]},
     "integers": {"W1": W1.astype(np.int32), "W2": W2},
     "NaN": {"W1": W1, "W2": np.array([[1], [1], [np.nan], [1]], np.float32)},

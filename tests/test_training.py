@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pongrad import Agent, Classic
+from pongrad import Agent, Classic, Fast
 from pongrad.runs import RunFolder
 from pongrad.training import Training
 
@@ -45,40 +46,50 @@ def newest_checkpoint(folder):
     return RunFolder(folder).load_checkpoint()
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A finished run of three updates on two workers: its folder and what it printed."""
+RUNS = {  # flags of a run of three updates, and what it says after the second
+    "classic": (["--recipe", "classic", "--frames", 90_000], "20 games"),
+    "fast": (["--num-games", 4, "--rollout-steps", 2000, "--frames", 90_000], "64,000 frames"),
+}
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def run(request, tmp_path_factory):
+    """A finished run of three updates on two workers: flags, folder, and what it printed."""
+    flags, after_two = RUNS[request.param]
     folder = tmp_path_factory.mktemp("runs") / "run"
-    output = train(folder, "--seed", 5, "--frames", 90_000, "--workers", 2)
-    return folder, output
+    output = train(folder, "--seed", 5, *flags, "--workers", 2)
+    return SimpleNamespace(
+        recipe=request.param, flags=["--seed", 5, *flags], folder=folder, output=output, after_two=after_two
+    )
 
 
 def test_the_run_folder_is_complete(run):
-    folder, _ = run
+    folder = run.folder
     summary = json.loads((folder / "summary.json").read_text())
     assert summary.keys() == SUMMARY_KEYS
-    assert summary["recipe"] == "classic" and summary["games"] == 30 and summary["frames"] >= 90_000
+    assert summary["recipe"] == run.recipe and summary["games"] > 5 and summary["frames"] >= 90_000
     assert summary["beat_frames"] is None and summary["beat_seconds"] is None
 
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["update"] for line in lines] == [1, 2, 3]
     assert all(line.keys() >= METRICS_KEYS for line in lines)
-    assert lines[-1]["frames"] == summary["frames"] and lines[-1]["games"] == 30
+    assert lines[-1]["frames"] == summary["frames"] and lines[-1]["games"] == summary["games"]
 
     config = json.loads((folder / "config.json").read_text())
     assert config["seed"] == 5 and config["gamma"] == 0.99 and "ale-py" in config["versions"]
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
-    assert Agent.load(folder).network.weights["W1"].shape == (6400, 200)
+    assert Agent.load(folder).network.weights["W1"].shape[1] == 200
     assert len(list((folder / "checkpoints").iterdir())) == 1
 
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
     scalars = events.Scalars("mean_score_100")
-    assert [event.step for event in scalars] == [line["frames"] for line in lines]
+    scored = [line["frames"] for line in lines if line["mean_score_100"] is not None]
+    assert [event.step for event in scalars] == scored
     assert scalars[-1].value == pytest.approx(lines[-1]["mean_score_100"], abs=1e-5)
 
 
 def test_the_last_lines_say_where_everything_is(run):
-    folder, output = run
+    folder, output = run.folder, run.output
     for name in ("best.safetensors", "learning_curve.png", "summary.json", "metrics.jsonl", "tensorboard"):
         assert f"{folder}/{name}" in output
     assert "\x1b" not in output  # not a terminal: plain lines
@@ -86,32 +97,32 @@ def test_the_last_lines_say_where_everything_is(run):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_any_number_of_workers_gives_the_same_bytes(run, tmp_path, workers):
-    folder, _ = run
-    train(tmp_path / "run", "--seed", 5, "--frames", 90_000, "--workers", workers)
-    assert weights(tmp_path / "run") == weights(folder)
+    train(tmp_path / "run", *run.flags, "--workers", workers)
+    assert weights(tmp_path / "run") == weights(run.folder)
+
+
+def started_and_after_two_updates(run, folder):
+    line = command("--run", folder, *run.flags, "--workers", 2)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:  # a line an update
+        if run.after_two in line:
+            return process
+    raise AssertionError("it ended too early")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_and_resumed_is_as_if_never_stopped(run, tmp_path, number, code):
-    folder, _ = run
     stopped = tmp_path / "run"
-    process = subprocess.Popen(
-        command("--run", stopped, "--seed", 5, "--frames", 90_000, "--workers", 2),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:  # a line an update
-        if "20 games" in line:
-            break
+    process = started_and_after_two_updates(run, stopped)
     process.send_signal(number)
     rest = process.stdout.read()
     assert process.wait(timeout=30) == code
     assert f"pongrad train --run {stopped} --resume" in rest
-    assert newest_checkpoint(stopped).progress.games == 20
+    assert newest_checkpoint(stopped).progress.update == 2
 
     done = subprocess.run(command("--run", stopped, "--resume"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert weights(stopped) == weights(folder)
+    assert weights(stopped) == weights(run.folder)
     updates = [line["update"] for line in RunFolder(stopped).metrics()]
     assert updates == [1, 2, 3]
 
@@ -119,37 +130,30 @@ def test_stopped_and_resumed_is_as_if_never_stopped(run, tmp_path, number, code)
 def test_killed_and_resumed_is_as_if_never_killed(run, tmp_path):
     """Without a word of warning, and with a line of metrics half written."""
     killed = tmp_path / "run"
-    process = subprocess.Popen(
-        command("--run", killed, "--seed", 5, "--frames", 90_000, "--workers", 2),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:
-        if "20 games" in line:
-            break
+    process = started_and_after_two_updates(run, killed)
     process.kill()
     process.wait()
     with open(killed / "metrics.jsonl", "a") as file:
         file.write('{"update": 3, "fra')
     done = subprocess.run(command("--run", killed, "--resume"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert weights(killed) == weights(run[0])
+    assert weights(killed) == weights(run.folder)
     assert [line["update"] for line in RunFolder(killed).metrics()] == [1, 2, 3]
 
 
 def test_a_finished_run_can_be_extended(run, tmp_path):
     """Resuming with a later end gives what the longer run would have given."""
     short = tmp_path / "short"
-    train(short, "--seed", 5, "--frames", 1)
-    assert json.loads((short / "summary.json").read_text())["games"] == 10
+    train(short, *run.flags, "--frames", 1)
+    assert newest_checkpoint(short).progress.update == 1
     again = subprocess.run(command("--run", short, "--resume"), capture_output=True, text=True)
     assert again.returncode == 2 and "is finished: give a later --frames" in again.stderr
     train(short, "--resume", "--frames", 90_000)
-    assert weights(short) == weights(run[0])
+    assert weights(short) == weights(run.folder)
 
 
 def test_beating_the_computer_is_noted_once_and_the_agent_kept(tmp_path):
-    training = Training(Classic(run=tmp_path / "run"), time.monotonic())
+    training = Training(Fast(run=tmp_path / "run"), time.monotonic())
     progress = training.progress
     progress.scores.extend([1] * 99)
     progress.frames, progress.seconds = 1000, 10.0
@@ -184,7 +188,7 @@ def test_a_terminal_shows_a_live_panel(tmp_path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm-256color"
-        os.execv(sys.executable, command("--run", tmp_path / "run", "--frames", 1))
+        os.execv(sys.executable, command("--run", tmp_path / "run", "--frames", 200_000))
     shown = b""
     while True:
         try:
@@ -202,18 +206,18 @@ def test_time_limits_are_kept(tmp_path):
     start = time.monotonic()
     output = train(tmp_path / "run", "--minutes", 0.01)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert "Done" in output and summary["games"] in (0, 10)
+    assert "Done" in output and summary["games"] == 0
     assert summary["seconds"] <= time.monotonic() - start  # they count from the start of the process
 
 
 def test_it_learns(tmp_path):
-    """About forty seconds of real Pong: the last 100 games are clearly better than the first."""
-    output = train(tmp_path / "run", "--seed", 3, "--learning-rate", 1e-3, "--frames", 1_200_000)
+    """Less than a minute of real Pong: the last 20 games are clearly better than the first."""
+    output = train(tmp_path / "run", "--seed", 3, "--frames", 1_200_000)
     metrics = RunFolder(tmp_path / "run").metrics()
-    first = next(line for line in metrics if line["games"] == 100)
+    first = next(line for line in metrics if line["games"] >= 20)
     last = metrics[-1]
-    assert last["games"] >= 200  # no game is in both means
-    assert last["mean_score_100"] > first["mean_score_100"] + 0.4
-    assert last["entropy"] < first["entropy"]
+    assert last["games"] >= 60
+    assert last["mean_score_20"] > first["mean_score_20"] + 1
+    assert last["entropy"] < first["entropy"] and last["explained_variance"] > 0.2
     shown = [float(x) for x in re.findall(r"last 100 games ([+-]\d+\.\d+)", output)]
     assert shown[-1] == pytest.approx(last["mean_score_100"], abs=0.005)

@@ -103,6 +103,33 @@ def test_look_finds_every_pixel_that_is_on(paint, stride, top, rows):
     assert look(vision.eyes(screen), vision.size) == want
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(areas, max_size=12), st.sampled_from([1, 2, 4]))
+def test_the_outline_is_the_ends_of_vertical_runs(paint, stride):
+    screen = np.full((210, 160), 34, np.uint8)
+    for row, column, height, width in paint:
+        screen[row : row + height, column : column + width] = 14
+    vision = Vision(stride=stride, outline=True)
+    on = np.pad(screen[35:195:stride, ::stride] == 14, ((1, 1), (0, 0)))  # what is off the screen is off
+    want = on[1:-1] & ~(on[:-2] & on[2:])
+    assert look(vision.eyes(screen), vision.pixels) == want.ravel().nonzero()[0].tolist()
+
+
+def test_a_pair_shows_both_screens_side_by_side():
+    vision = Vision(pair=True, outline=True)
+    assert vision.size == 2 * 6400
+    dots = [[(35, 0, BALL), (35, 2, PADDLE)], [(35, 2, BALL), (37, 0, BALL)], []]
+    want = [[0, 1], [1, 80, 6400, 6401], [6401, 6480]]
+    record, sight = new_record(3, vision), new_sight(vision)
+    mind = (np.ones((12800, 2)), np.ones((2, 2))), np.uint64(1), False
+    for t, some in enumerate(dots):
+        kernels.decide(vision.eyes(screens(FIELD, *some)[0]), vision.pair, True, sight, mind, t, record, t)
+    offsets, pixels, values, _ = record
+    for t, wanted in enumerate(want):
+        assert pixels[offsets[t] : offsets[t + 1]].tolist() == wanted
+    assert (values[: offsets[3]] == 1).all()
+
+
 def test_the_first_input_is_zero_and_the_others_are_what_changed():
     vision = Vision()
     dots = [[(35, 0, BALL), (35, 2, PADDLE)], [(35, 2, BALL), (37, 0, BALL)], [(35, 2, PADDLE)]]
@@ -118,7 +145,7 @@ def test_the_first_input_is_zero_and_the_others_are_what_changed():
     record, sight = new_record(3, vision), new_sight(vision)
     mind = (np.ones((6400, 2)), np.ones((2, 1))), np.uint64(1), False
     for t, (palette, _) in enumerate(pairs):
-        kernels.decide(vision.eyes(palette), True, sight, mind, t, record, t)
+        kernels.decide(vision.eyes(palette), vision.pair, True, sight, mind, t, record, t)
     offsets, pixels, values, _ = record
     for t, (some_pixels, some_values) in enumerate(want):
         assert pixels[offsets[t] : offsets[t + 1]].tolist() == some_pixels
@@ -140,13 +167,18 @@ def test_difference_is_the_dense_difference(before, now):
     np.testing.assert_array_equal(values[:count], want[pixels[:count]])
 
 
-def test_inputs_join_and_dense(random_inputs):
+def test_inputs_join_and_are_taken(random_inputs, dense):
     (a, dense_a), (b, dense_b) = random_inputs(4, 50, seed=1), random_inputs(3, 50, seed=2)
     none = Inputs(np.zeros(1, np.int64), a.pixels[:0], a.values[:0])
     joined = Inputs.join([a, none, b])
     assert len(joined) == 7
-    np.testing.assert_array_equal(joined.dense(50), np.concatenate([dense_a, dense_b]))
-    assert [x.dtype for x in (joined.offsets, joined.pixels, joined.values)] == [np.int64, np.uint16, np.int8]
+    both = np.concatenate([dense_a, dense_b])
+    np.testing.assert_array_equal(dense(joined, 50), both)
+    steps = np.array([6, 0, 3, 3])
+    taken = joined.take(steps)
+    np.testing.assert_array_equal(dense(taken, 50), both[steps])
+    for some in (joined, taken):
+        assert [x.dtype for x in (some.offsets, some.pixels, some.values)] == [np.int64, np.uint16, np.int8]
 
 
 # --- The random stream and the choice -------------------------------------------------------------------

@@ -29,22 +29,22 @@ def no_hanging():
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_any_number_of_workers_plays_the_same_games(count, real_games, same_rollout, same_game):
     with Workers(real_games.agent, count) as team:
-        finished = list(team.finish(real_games.starts))
+        finished = [stretch for (stretch,) in team.finish(real_games.starts)]
     for (rollout, game), want, end in zip(finished, real_games.rollouts, real_games.ends, strict=True):
         same_rollout(rollout, want)
         same_game(game, end)
     assert not multiprocessing.active_children()
 
 
-def test_workers_play_with_the_weights_as_they_are_now(real_games, same_rollout):
+def test_workers_play_with_the_weights_as_they_are_now(real_games, same_rollout, dense):
     with Workers(real_games.agent, 1) as team:
-        ((rollout, _),) = team.finish(real_games.starts[:1])
+        (((rollout, _),),) = team.finish(real_games.starts[:1])
         same_rollout(rollout, real_games.rollouts[0])
         for name, value in (("W1", 1), ("W2", 1000)):  # UP for certain where more goes on than off
             team.agent.network.weights[name][:] = value
             assert not (real_games.agent.network.weights[name] == value).any()
-        ((rollout, _),) = team.finish(real_games.starts[:1])
-    balance = rollout.inputs.dense(6400).sum(axis=1)
+        (((rollout, _),),) = team.finish(real_games.starts[:1])
+    balance = dense(rollout.inputs, 6400).sum(axis=1)
     assert (balance > 0).sum() > 100
     assert set(rollout.actions[balance > 0]) == {0}
     assert set(rollout.actions[balance <= 0]) == {0, 1}  # ReLU: logit 0, a coin flip
@@ -55,7 +55,7 @@ def test_play_can_be_interrupted_and_taken_up_again(real_games, same_rollout):
         with pytest.raises(Interrupted):
             list(team.finish(real_games.starts[:1], stopping=lambda: True))
         # The piece that was being played then must not turn up in the next games
-        ((rollout, _),) = team.finish(real_games.starts[2:])
+        (((rollout, _),),) = team.finish(real_games.starts[2:])
     same_rollout(rollout, real_games.rollouts[2])
 
 

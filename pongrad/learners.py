@@ -1,0 +1,83 @@
+"""From a recipe to what learns: a fresh agent, and the learner that improves it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from pongrad.agent import Agent
+from pongrad.games import Game, Purpose, seed_sequence
+from pongrad.network import Network
+from pongrad.optimisers import Optimiser
+from pongrad.play import Rollout, Stretch
+from pongrad.ppo import PPO
+from pongrad.recipes import ACTIONS, Classic, Fast, Recipe
+from pongrad.reinforce import Reinforce
+from pongrad.vision import Vision
+from pongrad.workers import Workers
+
+
+class Learner(Protocol):
+    """What the training loop needs of a learner."""
+
+    @property
+    def optimiser(self) -> Optimiser:
+        """How the weights move, with what it remembers."""
+
+    def add(self, rollout: Rollout, over: bool) -> None:
+        """Take a stretch of a game; `over`: whether the game has ended with it."""
+
+    def update(self, number: int, frames: int) -> dict[str, Any]:
+        """Improve the weights by all that has been added, as update `number` after so many frames."""
+
+
+def new_agent(config: Recipe) -> Agent:
+    """An agent with random weights, as the recipe starts with."""
+    rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
+    match config:
+        case Fast():
+            vision = Vision(outline=True, pair=True)
+            network = Network.random((vision.size, config.num_hidden_layer_neurons, 2), rng)
+            network.weights["W1"] *= np.sqrt(vision.size / ON_PIXELS)
+            network.weights["W2"] *= FIRST_OUTPUTS
+        case _:
+            vision = Vision()
+            network = Network.random((vision.size, config.num_hidden_layer_neurons, 1), rng)
+    return Agent(network, config.game, ACTIONS[config.game], vision)
+
+
+ON_PIXELS = 20
+"""How many of the pixels of both screens are on: a unit's input is then N(0, 1) at first."""
+
+FIRST_OUTPUTS = np.array([0.01, 0.1], np.float32)
+"""Scale of the logit and of the value at first: to begin with, UP and DOWN are equally likely."""
+
+
+def new_learner(config: Recipe, agent: Agent) -> Learner:
+    """The recipe's learner, to improve this agent."""
+    match config:
+        case Fast():
+            return PPO(agent.network, config)
+        case Classic():
+            return Reinforce(agent.network, config.gamma, config.learning_rate, config.decay_rate)
+    raise TypeError(config)
+
+
+def first_games(config: Recipe, purpose: Purpose = Purpose.TRAINING) -> list[Game]:
+    """The games a run begins with."""
+    return [Game(config.game, config.seed, purpose, number) for number in range(config.num_games)]
+
+
+def deal(
+    config: Recipe, workers: Workers, games: Sequence[Game], stopping: Callable[[], bool] = lambda: False
+) -> Iterator[list[Stretch]]:
+    """Play what the recipe learns from in one update: of each game a fixed length, or all of it."""
+    if isinstance(config, Fast):
+        return workers.advance(games, config.rollout_steps, stopping)
+    return workers.finish(games, stopping)
+
+
+def next_games(config: Recipe, played: Sequence[Sequence[Stretch]]) -> list[Game]:
+    """The games to go on with; one that has ended is followed by the `num_games`-th after it."""
+    games = [stretches[-1][1] for stretches in played]
+    return [game.successor(config.num_games) if game.over else game for game in games]

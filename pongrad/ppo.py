@@ -1,0 +1,180 @@
+"""The learner of recipe `fast`: proximal policy optimisation (Schulman et al. 2017), actor and critic.
+
+The network has two outputs: the logit of UP, and the value V(x), what the point being played is expected to
+bring. From rollouts of a fixed length it climbs, with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
+
+    mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  +  entropy_coefficient  H(pi(. | x_t))
+            -  value_coefficient  (V(x_t) - R_t)^2
+
+on small parts of the rollouts, several times over. A_t is the generalised advantage, R_t = A_t + V_old(x_t).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pongrad import policy
+from pongrad.games import Purpose, seed_sequence
+from pongrad.network import Array, Network
+from pongrad.optimisers import LazyAdam
+from pongrad.play import Rollout
+from pongrad.recipes import Fast
+from pongrad.returns import generalised_advantages, standardise
+from pongrad.vision import Inputs
+
+
+@dataclass
+class _Batch:
+    """All steps of the rollouts, one after the other; float arrays are [steps] in the network's precision."""
+
+    inputs: Inputs
+    actions: NDArray[np.uint8]
+    old_log_p: Array
+    advantages: Array
+    returns: Array
+
+
+class PPO:
+    """Learns from rollouts of a fixed length.
+
+    Attributes:
+        network: what learns; its weights are changed in place.
+        optimiser: how they move.
+    """
+
+    def __init__(self, network: Network, config: Fast) -> None:
+        """Start without rollouts.
+
+        Args:
+            network: two outputs, logit and value.
+            config: the hyperparameters.
+        """
+        self.network = network
+        self.config = config
+        self.optimiser = LazyAdam(network.weights, config.learning_rate, epsilon=config.epsilon)
+        self._stretches: list[tuple[Rollout, bool]] = []
+
+    def __repr__(self) -> str:
+        return f"PPO({self.optimiser}, {self.network})"
+
+    def add(self, rollout: Rollout, over: bool) -> None:
+        """Add a stretch of a game; `over`: whether the game has ended with it."""
+        self._stretches.append((rollout, over))
+
+    def update(self, number: int, frames: int) -> dict[str, Any]:
+        """Learn from all that has been added, and forget it.
+
+        Args:
+            number: of this update, for its random numbers.
+            frames: played before it, for the schedules.
+
+        Returns:
+            Means over the steps, for the metrics: policy_loss, value_loss, entropy (nats), clipped (share of
+            the steps that the clipping leaves without a gradient), explained_variance (of the returns, by
+            the values before the update), learning_rate.
+        """
+        config, left = self.config, max(0.0, 1 - frames / self.config.schedule_frames)
+        self.optimiser.learning_rate = config.learning_rate * left
+        batch, explained = self._batch()
+        rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
+        losses = []
+        for _ in range(config.epochs):
+            for steps in np.array_split(rng.permutation(len(batch.actions)), config.minibatches):
+                losses.append(self._climb(batch, steps))
+        self._stretches.clear()
+        means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
+        return {**means, "explained_variance": explained, "learning_rate": self.optimiser.learning_rate}
+
+    def _batch(self) -> tuple[_Batch, float]:
+        """The steps to learn from, with advantages and returns as the network now sees them."""
+        rollouts = [rollout for rollout, _ in self._stretches]
+        inputs = Inputs.join([rollout.inputs for rollout in rollouts])
+        following = Inputs.join([rollout.following for rollout in rollouts])
+        actions = np.concatenate([rollout.actions for rollout in rollouts])
+        out = self.network.forward(inputs).copy()
+        last_values = self.network.forward(following)[:, 1]
+        ends = np.cumsum([len(rollout) for rollout in rollouts])
+        values = np.split(out[:, 1], ends[:-1])
+        advantages = np.concatenate(
+            [
+                generalised_advantages(
+                    rollout.rewards,
+                    value,
+                    0.0 if over else last_value,
+                    self.config.gamma,
+                    self.config.lambda_,
+                )
+                for (rollout, over), value, last_value in zip(
+                    self._stretches, values, last_values, strict=True
+                )
+            ]
+        ).astype(out.dtype)
+        returns = advantages + out[:, 1]
+        explained = 1 - float(np.var(advantages)) / max(float(np.var(returns)), 1e-12)
+        old_log_p = policy.log_probability(actions, out[:, 0])
+        return _Batch(inputs, actions, old_log_p, advantages, returns), explained
+
+    def _climb(self, batch: _Batch, steps: NDArray[np.int64]) -> dict[str, float]:
+        """One step of the optimiser up the objective's gradient over these steps."""
+        out = self.network.forward(batch.inputs.take(steps))
+        d_out, losses = objective_gradient(
+            out,
+            batch.actions[steps],
+            batch.old_log_p[steps],
+            standardise(batch.advantages[steps]).astype(out.dtype),
+            batch.returns[steps],
+            self.config.clip,
+            self.config.entropy_coefficient,
+            self.config.value_coefficient,
+        )
+        self.network.backward(d_out)
+        self.optimiser.step(self.network.gradients, self.network.touched)
+        self.network.zero_gradients()
+        return losses
+
+
+def objective_gradient(
+    out: Array,
+    actions: NDArray[np.uint8],
+    old_log_p: Array,
+    advantages: Array,
+    returns: Array,
+    clip: float,
+    entropy_coefficient: float,
+    value_coefficient: float,
+) -> tuple[Array, dict[str, float]]:
+    """The gradient of the objective (see the module's header) with respect to the network's outputs.
+
+    Where the clipped ratio is the smaller one it does not move with the weights, so the gradient is 0; else
+    d (ratio A) / d logit = ratio A d log pi / d logit. The entropy of a coin is H(p), and d H / d logit =
+    -logit p (1 - p).
+
+    Args:
+        out: [steps, 2], logits and values.
+        actions: [steps], places of the actions taken.
+        old_log_p, advantages, returns: [steps].
+        clip, entropy_coefficient, value_coefficient: of the objective.
+
+    Returns:
+        d objective / d out [steps, 2], and the parts of the objective for the metrics.
+    """
+    logits, values = out[:, 0], out[:, 1]
+    p = policy.probability_up(logits)
+    ratio = np.exp(policy.log_probability(actions, logits) - old_log_p)
+    gain = ratio * advantages
+    clipped_gain = np.clip(ratio, 1 - clip, 1 + clip) * advantages
+    moves = gain <= clipped_gain
+    error = returns - values
+    d_out = np.empty_like(out)
+    d_out[:, 0] = moves * gain * policy.log_gradient(actions, p)
+    d_out[:, 0] -= entropy_coefficient * logits * p * (1 - p)
+    d_out[:, 1] = 2 * value_coefficient * error
+    d_out /= len(out)
+    return d_out, {
+        "policy_loss": -float(np.mean(np.minimum(gain, clipped_gain))),
+        "value_loss": float(np.mean(error * error)),
+        "entropy": policy.entropy(p),
+        "clipped": 1 - float(np.mean(moves)),
+    }

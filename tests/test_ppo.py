@@ -1,0 +1,208 @@
+"""Recipe fast's learner: its gradient is the derivative of its objective, and its rollouts are its games."""
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+from pongrad import policy
+from pongrad.learners import deal, first_games, new_agent, new_learner, next_games
+from pongrad.network import Network
+from pongrad.play import Rollout, play, play_on
+from pongrad.ppo import PPO, objective_gradient
+from pongrad.recipes import Fast
+from pongrad.returns import generalised_advantages
+from pongrad.workers import Workers
+
+STEPS = 40
+
+
+def objective(logits, values, actions, old_log_p, advantages, returns, clip, entropy, value):
+    """Schulman et al. 2017, equation 9, word for word."""
+    p = 1 / (1 + anp.exp(-logits))
+    ratio = anp.exp(anp.log(anp.where(actions == policy.UP, p, 1 - p)) - old_log_p)
+    clipped = anp.clip(ratio, 1 - clip, 1 + clip)
+    gain = anp.minimum(ratio * advantages, clipped * advantages)
+    coin = -p * anp.log(p) - (1 - p) * anp.log(1 - p)
+    return anp.mean(gain + entropy * coin - value * (values - returns) ** 2)
+
+
+@pytest.fixture
+def steps():
+    rng = np.random.default_rng(4)
+    logits = rng.standard_normal(STEPS)
+    actions = rng.integers(0, 2, STEPS).astype(np.uint8)
+    return {
+        "actions": actions,
+        "old_log_p": policy.log_probability(actions, logits + 0.5 * rng.standard_normal(STEPS)),
+        "advantages": rng.standard_normal(STEPS),
+        "returns": rng.standard_normal(STEPS),
+    }, np.column_stack([logits, rng.standard_normal(STEPS)])
+
+
+def test_the_gradient_is_autograds(steps):
+    batch, out = steps
+    got, losses = objective_gradient(out, *batch.values(), 0.2, 0.03, 0.5)
+    want = autograd.grad(lambda out: objective(out[:, 0], out[:, 1], *batch.values(), 0.2, 0.03, 0.5))(out)
+    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+    assert 0.1 < losses["clipped"] < 0.9  # both branches were taken
+    assert np.count_nonzero(got[:, 1]) == STEPS
+    total = objective(out[:, 0], out[:, 1], *batch.values(), 0.2, 0.03, 0.5)
+    parts = -losses["policy_loss"] + 0.03 * losses["entropy"] - 0.5 * losses["value_loss"]
+    assert parts == pytest.approx(total)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "moves"),
+    [(1.3, 1, False), (1.3, -1, True), (0.7, -1, False), (0.7, 1, True), (1.1, 1, True), (0.9, -1, True)],
+)
+def test_clipping_stops_only_what_has_gone_far_enough(ratio, advantage, moves):
+    out = np.array([[0.3, 0.0]])
+    actions = np.zeros(1, np.uint8)
+    old = policy.log_probability(actions, out[:, 0]) - np.log(ratio)
+    d_out, _ = objective_gradient(out, actions, old, np.array([float(advantage)]), np.zeros(1), 0.2, 0.0, 0.5)
+    p = policy.probability_up(out[0, 0])
+    assert d_out[0, 0] == pytest.approx(ratio * advantage * (1 - p) if moves else 0)
+
+
+def test_huge_logits_do_not_overflow():
+    out = np.array([[1e4, 0.0], [-1e4, 0.0]], np.float32)
+    zeros, ones = np.zeros(2, np.float32), np.ones(2, np.float32)
+    actions = np.array([policy.UP, policy.DOWN], np.uint8)
+    with np.errstate(over="raise", invalid="raise"):
+        d_out, losses = objective_gradient(out, actions, zeros, ones, zeros, 0.2, 0.01, 0.5)
+    assert np.isfinite(d_out).all() and np.isfinite(list(losses.values())).all()
+
+
+def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
+    """From sparse inputs to weights, one epoch in one piece: against autograd through a dense network."""
+    rng = np.random.default_rng(1)
+    config = Fast(epochs=1, minibatches=1, num_hidden_layer_neurons=7, learning_rate=1e-9)
+    network = Network.random((30, 7, 2), rng, "float64")
+    start = [w.copy() for w in network.weights.values()]
+    learner = PPO(network, config)
+    rollouts = []
+    for seed, over in ((1, False), (2, True), (3, False)):
+        (x, dense_x), (after, dense_after) = random_inputs(12, 30, seed), random_inputs(2, 30, seed + 9)
+        after, dense_after = after.take(np.array([1])), dense_after[1:]
+        rewards = np.zeros(12, np.float32)
+        rewards[[4, 11]] = -1, over
+        rollout = Rollout(x, after, rng.integers(0, 2, 12).astype(np.uint8), rewards, 0.0, 0.0)
+        learner.add(rollout, over)
+        rollouts.append((rollout, dense_x, dense_after, over))
+
+    seen = {}
+    step = learner.optimiser.step
+    learner.optimiser.step = lambda gradients, touched: (
+        seen.update({name: g.copy() for name, g in gradients.items()}),
+        step(gradients, touched),
+    )
+    losses = learner.update(0, 0)
+    assert losses["clipped"] == 0 and losses["learning_rate"] == 1e-9
+
+    def forward(x, weights):
+        return anp.maximum(x @ weights[0], 0) @ weights[1]
+
+    advantages = np.concatenate(
+        [
+            generalised_advantages(
+                rollout.rewards,
+                forward(x, start)[:, 1],
+                0.0 if over else forward(after, start)[0, 1],
+                config.gamma,
+                config.lambda_,
+            )
+            for rollout, x, after, over in rollouts
+        ]
+    )
+    x = np.concatenate([x for _, x, _, _ in rollouts])
+    actions = np.concatenate([rollout.actions for rollout, *_ in rollouts])
+    old = policy.log_probability(actions, forward(x, start)[:, 0])
+    returns = advantages + forward(x, start)[:, 1]
+    scaled = (advantages - advantages.mean()) / advantages.std()
+
+    def whole(weights):
+        out = forward(x, weights)
+        return objective(
+            out[:, 0], out[:, 1], actions, old, scaled, returns, config.clip,
+            config.entropy_coefficient, config.value_coefficient,
+        )  # fmt: skip
+
+    for got, want in zip(seen.values(), autograd.grad(whole)(start), strict=True):
+        assert np.abs(want).max() > 1e-3
+        np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-11)
+    # what was added has been forgotten, and the gradients are zero again
+    assert not any(g.any() for g in network.gradients.values())
+    assert not any(rows.any() for rows in network.touched.values())
+
+
+def test_the_schedule_runs_over_its_own_frames(random_inputs):
+    config = Fast(schedule_frames=1000, learning_rate=0.5, num_hidden_layer_neurons=4)
+    learner = PPO(Network.random((30, 4, 2), np.random.default_rng(0)), config)
+    x, _ = random_inputs(8, 30)
+    rewards = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.float32)
+    for frames, rate in ((0, 0.5), (500, 0.25), (1000, 0.0), (2000, 0.0)):
+        learner.add(Rollout(x, x.take(np.array([0])), np.zeros(8, np.uint8), rewards, 0.0, 0.0), False)
+        assert learner.update(0, frames)["learning_rate"] == pytest.approx(rate)
+
+
+# --- Rollouts of a fixed length -------------------------------------------------------------------------
+
+SMALL = Fast(num_games=3, rollout_steps=500, epochs=1, num_hidden_layer_neurons=8)
+
+
+def test_rollouts_of_a_fixed_length_are_whole_games(emulator, new_game, same_rollout, same_game):
+    """Played on and on they make up the same games as played whole, one after the other in each place."""
+    agent = new_agent(SMALL)
+    games = first_games(SMALL)
+    parts = {}
+    for _ in range(4):
+        played = play_on(agent, games, SMALL.rollout_steps, SMALL.num_games, emulator)
+        assert [sum(len(rollout) for rollout, _ in stretches) for stretches in played] == [500] * 3
+        for stretches in played:
+            for rollout, game in stretches:
+                parts.setdefault(game.number, []).append((rollout, game))
+        games = next_games(SMALL, played)
+    ended = {number: some for number, some in parts.items() if some[-1][1].over}
+    assert set(parts) >= {0, 1, 2, 3, 4, 5} and set(ended) >= {0, 1, 2}
+    for number, some in ended.items():
+        (whole,), (end,) = play(agent, [new_game(number, SMALL.seed)], 27_000, emulator)
+        same_rollout(Rollout.join([rollout for rollout, _ in some]), whole)
+        same_game(some[-1][1], end)
+
+
+def test_what_follows_a_rollout_is_what_the_next_one_sees_first(emulator, new_game):
+    agent = new_agent(SMALL)
+    game = new_game(5)
+    (first,), (game,) = play(agent, [game], 100, emulator)
+    (second,), _ = play(agent, [game], 5, emulator)
+    np.testing.assert_array_equal(first.following.pixels, second.inputs.take(np.array([0])).pixels)
+    assert len(first.following.pixels) > 4
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_any_number_of_workers_plays_the_same_rollouts(count, emulator, same_rollout, same_game):
+    config = Fast(num_games=7, rollout_steps=20, num_hidden_layer_neurons=8)
+    agent, games = new_agent(config), first_games(config)
+    want = play_on(agent, games, 20, 7, emulator)
+    with Workers(agent, count) as team:
+        got = list(deal(config, team, games))
+    assert len(got) == len(want) == 7
+    for some, wanted in zip(got, want, strict=True):
+        for (rollout, game), (rollout_wanted, game_wanted) in zip(some, wanted, strict=True):
+            same_rollout(rollout, rollout_wanted)
+            same_game(game, game_wanted)
+
+
+def test_a_new_agent_is_undecided():
+    config = Fast()
+    agent = new_agent(config)
+    assert agent.vision.outline and agent.vision.pair
+    assert {name: w.shape for name, w in agent.network.weights.items()} == {
+        "W1": (12800, 200),
+        "W2": (200, 2),
+    }
+    assert all(w.dtype == np.float32 for w in agent.network.weights.values())
+    assert np.std(agent.network.weights["W1"]) == pytest.approx(20**-0.5, rel=0.01)
+    assert np.abs(agent.network.weights["W2"][:, 0]).max() < 0.01
+    assert repr(new_learner(config, agent)).startswith("PPO(LazyAdam(")
