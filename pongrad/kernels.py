@@ -1,15 +1,22 @@
 """The compiled inner loops: plain functions on NumPy arrays, turned into machine code by Numba.
 
-Every loop runs in one fixed order on one thread, and no kernel may reorder floating-point sums, so the
-same numbers come out whatever the number of workers. float32 and float64 arrays both work: Numba
-compiles one version for each and keeps it on disk (`python -m pongrad.warm` compiles them ahead).
+No kernel may reorder a floating-point sum, and threads (`prange`) only share out numbers that have nothing
+to do with each other, so the same numbers come out whatever the number of threads and workers. float32 and
+float64 arrays both work: Numba compiles one version for each and keeps it on disk (`python -m pongrad.warm`
+compiles them ahead).
 
 A batch of T sparse inputs is stored in compressed rows (CSR): input t has the non-zero pixels
 `pixels[offsets[t]:offsets[t + 1]]` with the values at the same places of `values`.
 """
 
+import numba
 import numpy as np
-from numba import njit
+from numba import njit, prange
+
+# Its idle threads sleep; those of OpenMP spin, beside the emulators.
+numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
+
+UNITS_A_THREAD = 100
 
 
 @njit(cache=True)
@@ -216,7 +223,7 @@ def take(offsets, pixels, values, steps, taken_offsets, taken_pixels, taken_valu
             taken_values[place + k] = values[start + k]
 
 
-@njit(cache=True)
+@njit(cache=True, parallel=True)
 def sparse_linear(offsets, pixels, values, weights, out):
     """out[t] = x_t W for sparse x_t: add up the few rows of W whose pixel is not zero.
 
@@ -225,7 +232,7 @@ def sparse_linear(offsets, pixels, values, weights, out):
         weights: [inputs, units].
         out: [T, units], overwritten.
     """
-    for t in range(len(out)):
+    for t in prange(len(out)):
         for unit in range(out.shape[1]):
             out[t, unit] = 0
         for k in range(offsets[t], offsets[t + 1]):
@@ -235,16 +242,24 @@ def sparse_linear(offsets, pixels, values, weights, out):
                 out[t, unit] += value * weights[pixel, unit]
 
 
-@njit(cache=True)
+@njit(cache=True, parallel=True)
 def sparse_linear_backward(offsets, pixels, values, d_out, gradient, touched):
-    """gradient += sum_t x_t^T d_out[t], only in the rows whose pixel is not zero; marks them in `touched`."""
-    for t in range(len(d_out)):
-        for k in range(offsets[t], offsets[t + 1]):
-            value = values[k]
-            pixel = pixels[k]
-            touched[pixel] = True
-            for unit in range(d_out.shape[1]):
-                gradient[pixel, unit] += value * d_out[t, unit]
+    """gradient += sum_t x_t^T d_out[t], only in the rows whose pixel is not zero; marks them in `touched`.
+
+    Threads share out the units, so that each number of the gradient is summed in the order of the steps.
+    """
+    units = d_out.shape[1]
+    for part in prange((units + UNITS_A_THREAD - 1) // UNITS_A_THREAD):
+        first = part * UNITS_A_THREAD
+        last = min(first + UNITS_A_THREAD, units)
+        for t in range(len(d_out)):
+            for k in range(offsets[t], offsets[t + 1]):
+                value = values[k]
+                pixel = pixels[k]
+                if part == 0:
+                    touched[pixel] = True
+                for unit in range(first, last):
+                    gradient[pixel, unit] += value * d_out[t, unit]
 
 
 @njit(cache=True)
@@ -300,33 +315,31 @@ def rmsprop(weights, gradient, mean_square, learning_rate, decay_rate, epsilon):
         weights[i] += learning_rate * g / (np.sqrt(mean_square[i]) + epsilon)
 
 
-@njit(cache=True)
-def lazy_adam(weights, gradient, mean, square, touched, rate, keep1, keep2, correction, epsilon):
-    """One Adam step of gradient *ascent* on the touched rows, in place; see `optimisers.LazyAdam`.
+@njit(cache=True, parallel=True)
+def lazy_rmsprop(weights, gradient, mean_square, touched, rate, keep, correction, epsilon):
+    """One step of gradient *ascent* on the touched rows, in place; see `optimisers.LazyRMSProp`.
 
     Args:
-        weights, gradient, mean, square: [rows, units].
+        weights, gradient, mean_square: [rows, units].
         touched: bool [rows].
-        rate: learning rate, corrected for the bias of `mean`.
-        keep1, keep2: 1 - beta1 and 1 - beta2.
-        correction: corrects sqrt(square) for its bias.
-        epsilon: Adam's.
+        rate: learning rate.
+        keep: 1 - decay rate.
+        correction: corrects sqrt(mean_square) for its bias.
+        epsilon: keeps the division finite.
     """
-    for row in range(len(weights)):
+    for row in prange(len(weights)):
         if touched[row]:
             for unit in range(weights.shape[1]):
                 g = gradient[row, unit]
-                m = mean[row, unit] + keep1 * (g - mean[row, unit])
-                s = square[row, unit] + keep2 * (g * g - square[row, unit])
-                mean[row, unit] = m
-                square[row, unit] = s
-                weights[row, unit] += rate * m / (correction * np.sqrt(s) + epsilon)
+                c = mean_square[row, unit] + keep * (g * g - mean_square[row, unit])
+                mean_square[row, unit] = c
+                weights[row, unit] += rate * g / (correction * np.sqrt(c) + epsilon)
 
 
-@njit(cache=True)
+@njit(cache=True, parallel=True)
 def zero_rows(gradient, touched):
     """Set the touched rows of `gradient` [rows, units] to 0, and no row is touched any more."""
-    for row in range(len(gradient)):
+    for row in prange(len(gradient)):
         if touched[row]:
             touched[row] = False
             for unit in range(gradient.shape[1]):

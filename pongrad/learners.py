@@ -38,19 +38,20 @@ def new_agent(config: Recipe) -> Agent:
         case Fast():
             vision = Vision(outline=True, pair=True)
             network = Network.random((vision.size, config.num_hidden_layer_neurons, 2), rng)
-            network.weights["W1"] *= np.sqrt(vision.size / ON_PIXELS)
-            network.weights["W2"] *= FIRST_OUTPUTS
+            network.weights["W1"] *= W1_SCALE * np.sqrt(vision.size)
+            network.weights["W2"][:, 0] *= LOGIT_SCALE
         case _:
             vision = Vision()
             network = Network.random((vision.size, config.num_hidden_layer_neurons, 1), rng)
     return Agent(network, config.game, ACTIONS[config.game], vision)
 
 
-ON_PIXELS = 20
-"""How many of the pixels of both screens are on: a unit's input is then N(0, 1) at first."""
+W1_SCALE = 0.05
+"""Recipe fast's W1 is N(0, 1) times this at first. With 20 pixels on, 0.22 would give units of size 1, but
+those are noise that takes long to unlearn: see benchmarks/NOTES.md."""
 
-FIRST_OUTPUTS = np.array([0.01, 0.1], np.float32)
-"""Scale of the logit and of the value at first: to begin with, UP and DOWN are equally likely."""
+LOGIT_SCALE = 0.01
+"""So that UP and DOWN are equally likely at first."""
 
 
 def new_learner(config: Recipe, agent: Agent) -> Learner:

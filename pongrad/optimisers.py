@@ -70,42 +70,38 @@ class RMSProp(Optimiser):
             )
 
 
-class LazyAdam(Optimiser):
-    """Adam (Kingma and Ba 2015) that leaves alone every row of the weights that has no gradient.
+class LazyRMSProp(Optimiser):
+    """RMSProp that leaves alone every row of the weights that has no gradient.
 
-        m <- beta1 m + (1 - beta1) g
-        v <- beta2 v + (1 - beta2) g^2
-        W <- W + learning_rate m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon)
+        c <- decay_rate c + (1 - decay_rate) g^2
+        W <- W + learning_rate g / (sqrt(c / (1 - decay_rate^t)) + epsilon)
 
-    t counts all steps. A row of the first layer belongs to one pixel; a minibatch in which that pixel was
-    never on says nothing about it, so m, v and W of the row all stay as they are (plain Adam would shrink
-    m and v and go on moving W by what is left of m). Most pixels are off in most minibatches: this is
-    much less work.
+    t counts all steps; dividing by 1 - decay_rate^t corrects for c having started at 0. With that it is
+    Adam (Kingma and Ba 2015) without momentum (beta1 = 0). A row of the first layer belongs to one pixel: a
+    minibatch in which that pixel was never on says nothing about it, so neither c nor W of the row moves
+    (plain RMSProp would shrink c). Most pixels are off in most minibatches: this is much less work.
 
     Attributes:
         learning_rate: may be changed between steps.
-        state: t, and name.m and name.v for the weights of each name.
+        state: t, and name -> c for the weights of each name.
     """
 
     def __init__(
         self,
         weights: Mapping[str, Array],
         learning_rate: float,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-5,
+        decay_rate: float = 0.999,
+        epsilon: float = 1e-8,
     ) -> None:
         self.weights = dict(weights)
         self.learning_rate = learning_rate
-        self.beta1 = beta1
-        self.beta2 = beta2
+        self.decay_rate = decay_rate
         self.epsilon = epsilon
-        self.state = {"t": np.zeros((), np.int64)}
-        for name, array in self.weights.items():
-            self.state |= {f"{name}.m": np.zeros_like(array), f"{name}.v": np.zeros_like(array)}
+        self.state = {name: np.zeros_like(array) for name, array in self.weights.items()}
+        self.state["t"] = np.zeros((), np.int64)
 
     def __repr__(self) -> str:
-        return f"LazyAdam(learning_rate={self.learning_rate:.2g}, beta1={self.beta1}, beta2={self.beta2})"
+        return f"LazyRMSProp(learning_rate={self.learning_rate:.2g}, decay_rate={self.decay_rate})"
 
     def step(self, gradients: Mapping[str, Array], touched: Mapping[str, NDArray[np.bool_]]) -> None:
         """Move the weights up their gradient, in place.
@@ -115,18 +111,16 @@ class LazyAdam(Optimiser):
             touched: name -> bool [rows], the rows that have a gradient.
         """
         self.state["t"] += 1
-        t = int(self.state["t"])
+        bias = 1 - self.decay_rate ** int(self.state["t"])
         for name, weights in self.weights.items():
             number = weights.dtype.type  # so that no loop computes in more than the weights' precision
-            kernels.lazy_adam(
+            kernels.lazy_rmsprop(
                 weights,
                 gradients[name],
-                self.state[f"{name}.m"],
-                self.state[f"{name}.v"],
+                self.state[name],
                 touched[name],
-                number(self.learning_rate / (1 - self.beta1**t)),
-                number(1 - self.beta1),
-                number(1 - self.beta2),
-                number(1 / np.sqrt(1 - self.beta2**t)),
+                number(self.learning_rate),
+                number(1 - self.decay_rate),
+                number(1 / np.sqrt(bias)),
                 number(self.epsilon),
             )

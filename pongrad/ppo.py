@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pongrad import policy
 from pongrad.games import Purpose, seed_sequence
 from pongrad.network import Array, Network
-from pongrad.optimisers import LazyAdam
+from pongrad.optimisers import LazyRMSProp
 from pongrad.play import Rollout
 from pongrad.recipes import Fast
 from pongrad.returns import generalised_advantages, standardise
@@ -53,7 +53,7 @@ class PPO:
         """
         self.network = network
         self.config = config
-        self.optimiser = LazyAdam(network.weights, config.learning_rate, epsilon=config.epsilon)
+        self.optimiser = LazyRMSProp(network.weights, config.learning_rate)
         self._stretches: list[tuple[Rollout, bool]] = []
 
     def __repr__(self) -> str:

@@ -93,18 +93,16 @@ class Fast(Recipe):
     """How much it is worth to stay undecided."""
     value_coefficient: float = 0.5
     """How much the error of the values counts."""
-    learning_rate: float = 1e-3
-    """Adam: how far an update moves the weights, at first."""
+    learning_rate: float = 5e-4
+    """RMSProp: how far an update moves the weights, at first."""
     schedule_frames: int = 12_000_000
     """Frames over which the learning rate falls to 0."""
-    epsilon: float = 1e-5
-    """Adam: gradients smaller than this move the weights less."""
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""
         super().check()
         _above_zero(self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames")
-        _above_zero(self, "clip", "epsilon")
+        _above_zero(self, "clip")
         _from_to(self, 0, 1, "lambda_")
         _from_to(self, 0, math.inf, "entropy_coefficient", "value_coefficient")
         if self.minibatches > self.num_games * self.rollout_steps:
