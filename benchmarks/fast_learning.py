@@ -3,8 +3,8 @@
     python benchmarks/fast_learning.py          # about 40 minutes on two cores; keeps runs already there
     python benchmarks/fast_learning.py --help
 
-Every seed learns for the recipe's `schedule_frames`; then the agent that first beat the computer and the best one
-play 100 fresh games each. Writes a table (fast_learning.md and .json) and a picture (fast_learning.png).
+Every seed learns for the recipe's `schedule_frames`; then the agent that first beat the computer and the
+best one play 100 fresh games each. Writes a table (fast_learning.md and .json) and a picture (fast_learning.png).
 """
 
 import argparse
@@ -45,7 +45,7 @@ def evaluated(agent: Path) -> dict[str, Any] | None:
 
 
 def measured(folder: Path) -> dict[str, Any]:
-    """When the run's mean score of 100 games first passed each mark, where it ended, and its agents' scores."""
+    """When the mean score of 100 games first passed each mark, where it ended, and the agents' scores."""
     lines = [line for line in RunFolder(folder).metrics() if line["games"] >= 100]
     row: dict[str, Any] = {"seed": json.loads((folder / "config.json").read_text())["seed"]}
     for mark in MARKS:
