@@ -4,7 +4,8 @@
     python benchmarks/fast_learning.py --help
 
 Every seed learns for the recipe's `schedule_frames`; then the agent that first beat the computer and the
-best one play 100 fresh games each. Writes a table (fast_learning.md and .json) and a picture (fast_learning.png).
+best one play 100 fresh games each. Writes a table (fast_learning.md and .json) and a picture
+(fast_learning.png).
 """
 
 import argparse
