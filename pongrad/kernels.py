@@ -1,22 +1,15 @@
 """The compiled inner loops: plain functions on NumPy arrays, turned into machine code by Numba.
 
-No kernel may reorder a floating-point sum, and threads (`prange`) only share out numbers that have nothing
-to do with each other, so the same numbers come out whatever the number of threads and workers. float32 and
-float64 arrays both work: Numba compiles one version for each and keeps it on disk (`python -m pongrad.warm`
-compiles them ahead).
+Every loop runs in one fixed order on one thread, and no kernel may reorder floating-point sums, so the
+same numbers come out whatever the number of workers. float32 and float64 arrays both work: Numba
+compiles one version for each and keeps it on disk (`python -m pongrad.warm` compiles them ahead).
 
 A batch of T sparse inputs is stored in compressed rows (CSR): input t has the non-zero pixels
 `pixels[offsets[t]:offsets[t + 1]]` with the values at the same places of `values`.
 """
 
-import numba
 import numpy as np
-from numba import njit, prange
-
-# Its idle threads sleep; those of OpenMP spin, beside the emulators.
-numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
-
-UNITS_A_THREAD = 100
+from numba import njit
 
 
 @njit(cache=True)
@@ -223,7 +216,7 @@ def take(offsets, pixels, values, steps, taken_offsets, taken_pixels, taken_valu
             taken_values[place + k] = values[start + k]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True)
 def sparse_linear(offsets, pixels, values, weights, out):
     """out[t] = x_t W for sparse x_t: add up the few rows of W whose pixel is not zero.
 
@@ -232,7 +225,7 @@ def sparse_linear(offsets, pixels, values, weights, out):
         weights: [inputs, units].
         out: [T, units], overwritten.
     """
-    for t in prange(len(out)):
+    for t in range(len(out)):
         for unit in range(out.shape[1]):
             out[t, unit] = 0
         for k in range(offsets[t], offsets[t + 1]):
@@ -242,24 +235,16 @@ def sparse_linear(offsets, pixels, values, weights, out):
                 out[t, unit] += value * weights[pixel, unit]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True)
 def sparse_linear_backward(offsets, pixels, values, d_out, gradient, touched):
-    """gradient += sum_t x_t^T d_out[t], only in the rows whose pixel is not zero; marks them in `touched`.
-
-    Threads share out the units, so that each number of the gradient is summed in the order of the steps.
-    """
-    units = d_out.shape[1]
-    for part in prange((units + UNITS_A_THREAD - 1) // UNITS_A_THREAD):
-        first = part * UNITS_A_THREAD
-        last = min(first + UNITS_A_THREAD, units)
-        for t in range(len(d_out)):
-            for k in range(offsets[t], offsets[t + 1]):
-                value = values[k]
-                pixel = pixels[k]
-                if part == 0:
-                    touched[pixel] = True
-                for unit in range(first, last):
-                    gradient[pixel, unit] += value * d_out[t, unit]
+    """gradient += sum_t x_t^T d_out[t], only in the rows whose pixel is not zero; marks them in `touched`."""
+    for t in range(len(d_out)):
+        for k in range(offsets[t], offsets[t + 1]):
+            value = values[k]
+            pixel = pixels[k]
+            touched[pixel] = True
+            for unit in range(d_out.shape[1]):
+                gradient[pixel, unit] += value * d_out[t, unit]
 
 
 @njit(cache=True)
@@ -276,13 +261,18 @@ def linear(x, weights, out):
 @njit(cache=True)
 def linear_backward(x, weights, d_out, gradient, d_x):
     """gradient += sum_t x[t]^T d_out[t] and d_x[t] = W d_out[t] (overwritten)."""
+    # A layer has many inputs and few units: with the inputs side by side the inner loop is a long one.
+    by_unit = weights.T.copy()
+    gradient_by_unit = gradient.T.copy()
     for t in range(len(x)):
         for i in range(x.shape[1]):
-            total = 0.0
-            for unit in range(d_out.shape[1]):
-                gradient[i, unit] += x[t, i] * d_out[t, unit]
-                total += weights[i, unit] * d_out[t, unit]
-            d_x[t, i] = total
+            d_x[t, i] = 0
+        for unit in range(d_out.shape[1]):
+            d = d_out[t, unit]
+            for i in range(x.shape[1]):
+                gradient_by_unit[unit, i] += x[t, i] * d
+                d_x[t, i] += by_unit[unit, i] * d
+    gradient[:] = gradient_by_unit.T
 
 
 @njit(cache=True)
@@ -306,7 +296,8 @@ def generalised_advantages(rewards, values, last_value, gamma, lambda_, advantag
         following = values[t]
 
 
-@njit(cache=True)
+# Where Numba checked for divisions by zero it could not compute several quotients at once.
+@njit(cache=True, error_model="numpy")
 def rmsprop(weights, gradient, mean_square, learning_rate, decay_rate, epsilon):
     """One RMSProp step of gradient *ascent* on flat arrays, in place; see `optimisers.RMSProp`."""
     for i in range(len(weights)):
@@ -315,7 +306,7 @@ def rmsprop(weights, gradient, mean_square, learning_rate, decay_rate, epsilon):
         weights[i] += learning_rate * g / (np.sqrt(mean_square[i]) + epsilon)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, error_model="numpy")
 def lazy_rmsprop(weights, gradient, mean_square, touched, rate, keep, correction, epsilon):
     """One step of gradient *ascent* on the touched rows, in place; see `optimisers.LazyRMSProp`.
 
@@ -327,7 +318,7 @@ def lazy_rmsprop(weights, gradient, mean_square, touched, rate, keep, correction
         correction: corrects sqrt(mean_square) for its bias.
         epsilon: keeps the division finite.
     """
-    for row in prange(len(weights)):
+    for row in range(len(weights)):
         if touched[row]:
             for unit in range(weights.shape[1]):
                 g = gradient[row, unit]
@@ -336,10 +327,10 @@ def lazy_rmsprop(weights, gradient, mean_square, touched, rate, keep, correction
                 weights[row, unit] += rate * g / (correction * np.sqrt(c) + epsilon)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True)
 def zero_rows(gradient, touched):
     """Set the touched rows of `gradient` [rows, units] to 0, and no row is touched any more."""
-    for row in prange(len(gradient)):
+    for row in range(len(gradient)):
         if touched[row]:
             touched[row] = False
             for unit in range(gradient.shape[1]):

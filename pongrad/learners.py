@@ -38,7 +38,7 @@ def new_agent(config: Recipe) -> Agent:
         case Fast():
             vision = Vision(outline=True, pair=True)
             network = Network.random((vision.size, config.num_hidden_layer_neurons, 2), rng)
-            network.weights["W1"] *= W1_SCALE * np.sqrt(vision.size)
+            network.weights["W1"] *= np.sqrt(vision.size / ON_PIXELS)
             network.weights["W2"][:, 0] *= LOGIT_SCALE
         case _:
             vision = Vision()
@@ -46,9 +46,8 @@ def new_agent(config: Recipe) -> Agent:
     return Agent(network, config.game, ACTIONS[config.game], vision)
 
 
-W1_SCALE = 0.05
-"""Recipe fast's W1 is N(0, 1) times this at first. With 20 pixels on, 0.22 would give units of size 1, but
-those are noise that takes long to unlearn: see benchmarks/NOTES.md."""
+ON_PIXELS = 20
+"""So many pixels of both screens are on: recipe fast's hidden units begin as N(0, 1) before the ReLU."""
 
 LOGIT_SCALE = 0.01
 """So that UP and DOWN are equally likely at first."""

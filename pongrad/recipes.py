@@ -93,9 +93,9 @@ class Fast(Recipe):
     """How much it is worth to stay undecided."""
     value_coefficient: float = 0.5
     """How much the error of the values counts."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """RMSProp: how far an update moves the weights, at first."""
-    schedule_frames: int = 12_000_000
+    schedule_frames: int = 10_000_000
     """Frames over which the learning rate falls to 0."""
 
     def check(self) -> None:

@@ -5,13 +5,11 @@ All in float64, where a wrong formula cannot hide behind rounding.
 
 import autograd
 import autograd.numpy as anp
-import numba
 import numpy as np
 import pytest
 
 from pongrad import classic, kernels, policy
 from pongrad.network import Linear, Network, ReLU, SparseLinear
-from pongrad.optimisers import LazyRMSProp
 from pongrad.play import Rollout
 from pongrad.reinforce import Reinforce
 from pongrad.returns import discount, standardise
@@ -214,22 +212,3 @@ def test_entropy_of_a_coin_flip_and_of_certainty():
     assert policy.entropy(np.array([0.0, 1.0], np.float32)) == pytest.approx(0, abs=1e-9)
     # -0.25 ln 0.25 - 0.75 ln 0.75 = 0.562335
     assert policy.entropy(np.array([0.25, 0.75])) == pytest.approx(0.562335, abs=1e-6)
-
-
-def test_any_number_of_threads_gives_the_same_numbers(rng, random_inputs):
-    x, _ = random_inputs(200, 6400, density=0.01)
-    d_out = rng.standard_normal((200, 2)).astype(np.float32)
-    results = []
-    for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
-        numba.set_num_threads(threads)
-        network = Network.random((6400, 230, 2), np.random.default_rng(0))
-        optimiser = LazyRMSProp(network.weights, 1e-2)
-        out = network.forward(x).copy()
-        network.backward(d_out)
-        touched = network.touched["W1"].copy()
-        optimiser.step(network.gradients, network.touched)
-        parts = [out, touched, network.gradients["W1"], network.weights["W1"], network.weights["W2"]]
-        results.append([part.tobytes() for part in parts])
-        network.zero_gradients()
-        assert not network.gradients["W1"].any() and not network.touched["W1"].any()
-    assert all(result == results[0] for result in results)

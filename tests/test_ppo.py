@@ -203,6 +203,6 @@ def test_a_new_agent_is_undecided():
         "W2": (200, 2),
     }
     assert all(w.dtype == np.float32 for w in agent.network.weights.values())
-    assert np.std(agent.network.weights["W1"]) == pytest.approx(0.05, rel=0.01)
+    assert np.std(agent.network.weights["W1"]) == pytest.approx(20**-0.5, rel=0.01)
     assert np.abs(agent.network.weights["W2"][:, 0]).max() < 0.01
     assert repr(new_learner(config, agent)).startswith("PPO(LazyRMSProp(")
