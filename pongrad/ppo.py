@@ -25,6 +25,10 @@ from pongrad.returns import generalised_advantages, standardise
 from pongrad.vision import Inputs
 
 
+LAST_RATE = 0.1
+"""What the learning rate has fallen to at the schedule's end, as a share of the first."""
+
+
 @dataclass
 class _Batch:
     """All steps of the rollouts, one after the other; float arrays are [steps] in the network's precision."""
@@ -75,8 +79,9 @@ class PPO:
             the steps that the clipping leaves without a gradient), explained_variance (of the returns, by
             the values before the update), learning_rate.
         """
-        config, left = self.config, max(0.0, 1 - frames / self.config.schedule_frames)
-        self.optimiser.learning_rate = config.learning_rate * left
+        config = self.config
+        done = min(1.0, frames / config.schedule_frames)
+        self.optimiser.learning_rate = config.learning_rate * (1 - done + done * LAST_RATE)
         batch, explained = self._batch()
         rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
         losses = []

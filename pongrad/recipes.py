@@ -96,7 +96,7 @@ class Fast(Recipe):
     learning_rate: float = 1e-3
     """RMSProp: how far an update moves the weights, at first."""
     schedule_frames: int = 10_000_000
-    """Frames over which the learning rate falls to 0."""
+    """Frames over which the learning rate falls to a tenth."""
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""
