@@ -24,7 +24,6 @@ from pongrad.recipes import Fast
 from pongrad.returns import generalised_advantages, standardise
 from pongrad.vision import Inputs
 
-
 LAST_RATE = 0.1
 """What the learning rate has fallen to at the schedule's end, as a share of the first."""
 
