@@ -146,6 +146,7 @@ class Emulator:
         self._ale = load_cartridge(options | {"frameskip": 1, "repeat_action_probability": 0.0})
         self._act, self._get_screen = self._ale.act, self._ale.getScreen
         self._actions = self._ale.getMinimalActionSet()
+        self._twister = np.random.MT19937()
         self._start = self.save()
         self._first_screen = self._ale.getScreen()
         self.held = 0
@@ -171,10 +172,9 @@ class Emulator:
         probability, so the new action comes with the first frame that does not. The emulator's generator
         is a Mersenne Twister that draws twice a frame, once for each of two players.
         """
-        twister = np.random.MT19937()
-        twister._legacy_seeding(ale_seed(game.env_seed))
-        twister.random_raw(2 * self._frame_skip * game.step, output=False)
-        draws = twister.random_raw(2 * self._frame_skip * steps)[::2] / 2.0**32
+        self._twister._legacy_seeding(ale_seed(game.env_seed))
+        self._twister.random_raw(2 * self._frame_skip * game.step, output=False)
+        draws = self._twister.random_raw(2 * self._frame_skip * steps)[::2] / 2.0**32
         repeats = (draws < self._repeat_action_probability).reshape(steps, self._frame_skip)
         return repeats.cumprod(axis=1).sum(axis=1).tolist()
 
