@@ -17,6 +17,13 @@ from pongrad.vision import Vision
 from pongrad.workers import Workers
 
 
+ON_PIXELS = 20
+"""So many pixels of both screens are on: recipe fast's hidden units begin as N(0, 1) before the ReLU."""
+
+LOGIT_SCALE = 0.01
+"""So that UP and DOWN are equally likely at first."""
+
+
 class Learner(Protocol):
     """What the training loop needs of a learner."""
 
@@ -40,17 +47,12 @@ def new_agent(config: Recipe) -> Agent:
             network = Network.random((vision.size, config.num_hidden_layer_neurons, 2), rng)
             network.weights["W1"] *= np.sqrt(vision.size / ON_PIXELS)
             network.weights["W2"][:, 0] *= LOGIT_SCALE
-        case _:
+        case Classic():
             vision = Vision()
             network = Network.random((vision.size, config.num_hidden_layer_neurons, 1), rng)
+        case _:
+            raise TypeError(config)
     return Agent(network, config.game, ACTIONS[config.game], vision)
-
-
-ON_PIXELS = 20
-"""So many pixels of both screens are on: recipe fast's hidden units begin as N(0, 1) before the ReLU."""
-
-LOGIT_SCALE = 0.01
-"""So that UP and DOWN are equally likely at first."""
 
 
 def new_learner(config: Recipe, agent: Agent) -> Learner:
@@ -60,7 +62,8 @@ def new_learner(config: Recipe, agent: Agent) -> Learner:
             return PPO(agent.network, config)
         case Classic():
             return Reinforce(agent.network, config.gamma, config.learning_rate, config.decay_rate)
-    raise TypeError(config)
+        case _:
+            raise TypeError(config)
 
 
 def first_games(config: Recipe, purpose: Purpose = Purpose.TRAINING) -> list[Game]:

@@ -1,6 +1,8 @@
-"""What a training run shows: a live panel in a terminal, plain lines elsewhere."""
+"""What a training run shows: a live panel in a terminal, a plain line now and then elsewhere."""
 
 import itertools
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from pongrad.recipes import Recipe
 from pongrad.runs import Progress, RunFolder
 
 CURVE_ROWS = 8
+SECONDS_BETWEEN_LINES = 5.0
 BLOCKS = " ▁▂▃▄▅▆▇█"
 LOWEST, HIGHEST = -21, 21
 
@@ -26,6 +29,7 @@ class Display:
         self._config = config
         self._console = Console()
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
+        self._said = -math.inf
         self._scores: list[float] = []
         for line in folder.metrics():
             self._add(line)
@@ -45,7 +49,8 @@ class Display:
         self._add(line)
         if self._console.is_terminal:
             self._live.update(self._panel(progress, line), refresh=True)
-        else:
+        elif time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
             self._say(
                 f"{clock(progress.seconds)}  {progress.games:,} games  {progress.frames:,} frames  "
                 f"mean score of last 100 games {score(line['mean_score_100'])}, of 20 "
