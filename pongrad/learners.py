@@ -16,7 +16,6 @@ from pongrad.reinforce import Reinforce
 from pongrad.vision import Vision
 from pongrad.workers import Workers
 
-
 ON_PIXELS = 20
 """So many pixels of both screens are on: recipe fast's hidden units begin as N(0, 1) before the ReLU."""
 
