@@ -14,6 +14,7 @@ from pongrad.network import Array, Network
 from pongrad.vision import Vision, new_record, new_sight
 
 FORMAT = "pongrad-agent-1"
+CHAMPION = Path(__file__).with_name("champion.safetensors")
 
 Mind = tuple[tuple[Array, ...], np.uint64, bool]
 """Weights, random stream and whether to be greedy: what the kernel `decide` needs of an agent."""
@@ -101,15 +102,11 @@ class Agent:
     @staticmethod
     def from_description(description: dict[str, Any], weights: dict[str, Array]) -> "Agent":
         """The agent of this description around these weights, which are used, not copied."""
-        vision: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in description["vision"].items()
-        }
         return Agent(
             Network(weights),
             description["game"],
             tuple(description["actions"]),
-            Vision(**vision),
+            _vision(description),
             description["greedy"],
         )
 
@@ -118,26 +115,40 @@ class Agent:
         weights = {name: array.copy() for name, array in self.network.weights.items()}
         return Agent.from_description(self.description(), weights)
 
-    def save(self, path: Path, **about: Any) -> None:
-        """Write the agent to a `.safetensors` file; `about` is kept with it for people to read."""
+    def save(self, path: Path, pixels: NDArray[np.uint16] | None = None, **about: Any) -> None:
+        """Write the agent to a `.safetensors` file; `about` is kept with it for people to read.
+
+        Args:
+            path: the file.
+            pixels: keep only the first layer's rows of these pixels (all others as if they were never on), in
+                half precision; for a small file.
+        """
         metadata = {"format": FORMAT, **self.description(), "about": about}
-        storage.save(path, self.network.weights, metadata)
+        weights: storage.Tensors = dict(self.network.weights)
+        if pixels is not None:
+            weights |= {"W1": weights["W1"][pixels].astype(np.float16), "W1.pixels": pixels}
+        storage.save(path, weights, metadata)
 
     @staticmethod
     def load(source: str | Path) -> "Agent":
-        """The agent in a `.safetensors` file or a run folder (its best).
+        """The agent in a `.safetensors` file or a run folder (its best), or the one that ships: "champion".
 
         Raises:
             UserError: there is none, or the file is damaged or not an agent.
         """
-        path = Path(source)
+        path = CHAMPION if str(source) == "champion" else Path(source)
         if path.is_dir():
             path = path / "best.safetensors"
         weights, metadata = storage.load(path, FORMAT)
         try:
+            if "W1.pixels" in weights:
+                vision = _vision(metadata)
+                whole = np.zeros((vision.size, *weights["W1"].shape[1:]), np.float32)
+                whole[weights.pop("W1.pixels")] = weights["W1"]
+                weights["W1"] = whole
             agent = Agent.from_description(metadata, weights)
             agent.check()
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is not a usable agent ({error}): use another one") from error
         return agent
 
@@ -160,3 +171,11 @@ class Agent:
             raise ValueError(f"actions {self.actions}, want numbers from 0 to 5")
         if size not in (1, 2) or len(self.actions) != 2:
             raise ValueError(f"{len(self.actions)} actions from {size} outputs, want 2 from 1 or 2")
+
+
+def _vision(description: dict[str, Any]) -> Vision:
+    parts: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in description["vision"].items()
+    }
+    return Vision(**parts)

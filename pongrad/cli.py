@@ -25,8 +25,8 @@ from pongrad.recipes import RECIPES, Fast, Recipe
 class Evaluate:
     """Play fresh games against the computer and count."""
 
-    agent: Annotated[Positional[Path], arg(metavar="AGENT")]
-    """A run's folder (its best agent) or a .safetensors file."""
+    agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
+    """A run's folder (its best agent), a .safetensors file, or champion: the one that ships."""
     games: Annotated[int, arg(metavar="N")] = 100
     """How many games."""
     seed: Annotated[int, arg(metavar="N")] = 0

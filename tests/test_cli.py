@@ -64,7 +64,6 @@ def error_of(capfd, *args):
         ("train --learning-rate 0", "--learning-rate must be above 0"),
         ("train --recipe classic --batch-size 0", "--batch-size must be above 0"),
         ("train --until nan", "--until"),
-        ("evaluate", "AGENT"),
         ("evaluate nowhere.safetensors", "no such file: nowhere.safetensors"),
         ("evaluate {agent} --games 0", "--games must be 1 or more"),
         ("evaluate {agent} --seed -3", "--seed must be 0 or more"),

@@ -151,6 +151,26 @@ def test_an_agent_comes_back_from_its_file(hidden, dtype, new_agent, tmp_path):
             np.testing.assert_array_equal(loaded.network.weights[name], array)
 
 
+def test_a_small_file_holds_the_pixels_that_matter(new_agent, tmp_path):
+    agent = new_agent(hidden=(8,))
+    pixels = np.array([3, 80, 6399], np.uint16)
+    agent.save(tmp_path / "small.safetensors", pixels, run="x")
+    loaded = Agent.load(tmp_path / "small.safetensors")
+    want = np.zeros_like(agent.network.weights["W1"])
+    want[pixels] = agent.network.weights["W1"][pixels].astype(np.float16)
+    np.testing.assert_array_equal(loaded.network.weights["W1"], want)
+    np.testing.assert_array_equal(loaded.network.weights["W2"], agent.network.weights["W2"])
+    assert loaded.network.weights["W1"].dtype == np.float32
+    assert (tmp_path / "small.safetensors").stat().st_size < 2000
+
+
+def test_pixels_off_the_screen_are_the_users_error(new_agent, tmp_path, raises_one_line):
+    path = tmp_path / "a.safetensors"
+    weights = {"W1": W1[:2], "W2": W2, "W1.pixels": np.array([3, 6400], np.uint16)}
+    storage.save(path, weights, {"format": FORMAT, **new_agent(hidden=(4,)).description()})
+    assert "not a usable agent" in raises_one_line(Agent.load, path)
+
+
 def test_a_copy_has_weights_of_its_own(new_agent):
     agent = new_agent(hidden=(4,))
     copy = agent.copy()
