@@ -3,8 +3,8 @@
 The network has two outputs: the logit of UP, and the value V(x), what the point being played is expected to
 bring. From rollouts of a fixed length it climbs, with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
 
-    mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  +  entropy_coefficient  H(pi(. | x_t))
-            -  value_coefficient  (V(x_t) - R_t)^2
+    mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  -  value_coefficient  (V(x_t) - R_t)^2
+            +  entropy_coefficient  H(pi(. | x_t))  +  barrier_coefficient  mean_a log pi(a | x_t)
 
 on small parts of the rollouts, several times over. A_t is the generalised advantage, R_t = A_t + V_old(x_t).
 """
@@ -131,6 +131,7 @@ class PPO:
             batch.returns[steps],
             self.config.clip,
             self.config.entropy_coefficient,
+            self.config.barrier_coefficient,
             self.config.value_coefficient,
         )
         self.network.backward(d_out)
@@ -147,19 +148,21 @@ def objective_gradient(
     returns: Array,
     clip: float,
     entropy_coefficient: float,
+    barrier_coefficient: float,
     value_coefficient: float,
 ) -> tuple[Array, dict[str, float]]:
     """The gradient of the objective (see the module's header) with respect to the network's outputs.
 
     Where the clipped ratio is the smaller one it does not move with the weights, so the gradient is 0; else
     d (ratio A) / d logit = ratio A d log pi / d logit. The entropy of a coin is H(p), and d H / d logit =
-    -logit p (1 - p).
+    -logit p (1 - p): it vanishes where one action is certain, and such a policy would never try the other
+    again. The gradient of the barrier (log p + log(1 - p)) / 2 is 1/2 - p and does not vanish.
 
     Args:
         out: [steps, 2], logits and values.
         actions: [steps], places of the actions taken.
         old_log_p, advantages, returns: [steps].
-        clip, entropy_coefficient, value_coefficient: of the objective.
+        clip, entropy_coefficient, barrier_coefficient, value_coefficient: of the objective.
 
     Returns:
         d objective / d out [steps, 2], and the parts of the objective for the metrics.
@@ -174,6 +177,7 @@ def objective_gradient(
     d_out = np.empty_like(out)
     d_out[:, 0] = moves * gain * policy.log_gradient(actions, p)
     d_out[:, 0] -= entropy_coefficient * logits * p * (1 - p)
+    d_out[:, 0] -= barrier_coefficient * (p - 0.5)
     d_out[:, 1] = 2 * value_coefficient * error
     d_out /= len(out)
     return d_out, {

@@ -90,7 +90,9 @@ class Fast(Recipe):
     clip: float = 0.2
     """How far an update may change the probability of an action, as a share, before it gains no more."""
     entropy_coefficient: float = 0.01
-    """How much it is worth to stay undecided."""
+    """How much it is worth to stay undecided: the entropy."""
+    barrier_coefficient: float = 0.003
+    """How much it is worth that no action becomes impossible: the mean of both actions' log-probabilities."""
     value_coefficient: float = 0.5
     """How much the error of the values counts."""
     learning_rate: float = 1e-3
@@ -104,7 +106,7 @@ class Fast(Recipe):
         _above_zero(self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames")
         _above_zero(self, "clip")
         _from_to(self, 0, 1, "lambda_")
-        _from_to(self, 0, math.inf, "entropy_coefficient", "value_coefficient")
+        _from_to(self, 0, math.inf, "entropy_coefficient", "barrier_coefficient", "value_coefficient")
         if self.minibatches > self.num_games * self.rollout_steps:
             raise UserError("--minibatches must not be more than --num-games times --rollout-steps")
 

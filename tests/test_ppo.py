@@ -17,14 +17,15 @@ from pongrad.workers import Workers
 STEPS = 40
 
 
-def objective(logits, values, actions, old_log_p, advantages, returns, clip, entropy, value):
-    """Schulman et al. 2017, equation 9, word for word."""
+def objective(logits, values, actions, old_log_p, advantages, returns, clip, entropy, barrier, value):
+    """Schulman et al. 2017, equation 9, word for word, and the barrier."""
     p = 1 / (1 + anp.exp(-logits))
     ratio = anp.exp(anp.log(anp.where(actions == policy.UP, p, 1 - p)) - old_log_p)
     clipped = anp.clip(ratio, 1 - clip, 1 + clip)
     gain = anp.minimum(ratio * advantages, clipped * advantages)
     coin = -p * anp.log(p) - (1 - p) * anp.log(1 - p)
-    return anp.mean(gain + entropy * coin - value * (values - returns) ** 2)
+    wall = (anp.log(p) + anp.log(1 - p)) / 2
+    return anp.mean(gain + entropy * coin + barrier * wall - value * (values - returns) ** 2)
 
 
 @pytest.fixture
@@ -42,12 +43,13 @@ def steps():
 
 def test_the_gradient_is_autograds(steps):
     batch, out = steps
-    got, losses = objective_gradient(out, *batch.values(), 0.2, 0.03, 0.5)
-    want = autograd.grad(lambda out: objective(out[:, 0], out[:, 1], *batch.values(), 0.2, 0.03, 0.5))(out)
+    how = 0.2, 0.03, 0.02, 0.5
+    got, losses = objective_gradient(out, *batch.values(), *how)
+    want = autograd.grad(lambda out: objective(out[:, 0], out[:, 1], *batch.values(), *how))(out)
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
     assert 0.1 < losses["clipped"] < 0.9  # both branches were taken
     assert np.count_nonzero(got[:, 1]) == STEPS
-    total = objective(out[:, 0], out[:, 1], *batch.values(), 0.2, 0.03, 0.5)
+    total = objective(out[:, 0], out[:, 1], *batch.values(), 0.2, 0.03, 0.0, 0.5)
     parts = -losses["policy_loss"] + 0.03 * losses["entropy"] - 0.5 * losses["value_loss"]
     assert parts == pytest.approx(total)
 
@@ -60,7 +62,9 @@ def test_clipping_stops_only_what_has_gone_far_enough(ratio, advantage, moves):
     out = np.array([[0.3, 0.0]])
     actions = np.zeros(1, np.uint8)
     old = policy.log_probability(actions, out[:, 0]) - np.log(ratio)
-    d_out, _ = objective_gradient(out, actions, old, np.array([float(advantage)]), np.zeros(1), 0.2, 0.0, 0.5)
+    d_out, _ = objective_gradient(
+        out, actions, old, np.array([float(advantage)]), np.zeros(1), 0.2, 0.0, 0.0, 0.5
+    )
     p = policy.probability_up(out[0, 0])
     assert d_out[0, 0] == pytest.approx(ratio * advantage * (1 - p) if moves else 0)
 
@@ -70,7 +74,7 @@ def test_huge_logits_do_not_overflow():
     zeros, ones = np.zeros(2, np.float32), np.ones(2, np.float32)
     actions = np.array([policy.UP, policy.DOWN], np.uint8)
     with np.errstate(over="raise", invalid="raise"):
-        d_out, losses = objective_gradient(out, actions, zeros, ones, zeros, 0.2, 0.01, 0.5)
+        d_out, losses = objective_gradient(out, actions, zeros, ones, zeros, 0.2, 0.01, 0.01, 0.5)
     assert np.isfinite(d_out).all() and np.isfinite(list(losses.values())).all()
 
 
@@ -125,7 +129,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
         out = forward(x, weights)
         return objective(
             out[:, 0], out[:, 1], actions, old, scaled, returns, config.clip,
-            config.entropy_coefficient, config.value_coefficient,
+            config.entropy_coefficient, config.barrier_coefficient, config.value_coefficient,
         )  # fmt: skip
 
     for got, want in zip(seen.values(), autograd.grad(whole)(start), strict=True):
