@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from pongrad.agent import Agent
+from pongrad.agent import CHAMPION, Agent
 from pongrad.cli import main
 from pongrad.network import Network
 from pongrad.recipes import RECIPES, Classic, flag
@@ -163,3 +163,12 @@ def test_importing_the_package_is_cheap():
     code = "import sys, pongrad; print([m for m in ('numba', 'ale_py', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_champion_ships_and_wins():
+    """It is small, and without being told which agent `evaluate` takes it; two games, greedy as it says."""
+    assert CHAMPION.stat().st_size <= 4_000_000
+    line = [sys.executable, "-m", "pongrad", "evaluate", "--games", "2", "--json"]
+    result = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+    assert result["wins"] == 2
+    assert Agent.load("champion").greedy

@@ -4,13 +4,10 @@ import re
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pongrad.agent import Agent
 from pongrad.cli import _command
 from pongrad.errors import UserError
-from pongrad.network import Network
 from pongrad.recipes import Classic
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -20,13 +17,11 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_gymnasium_loop_plays_a_game(tmp_path):
-    agent = Agent(Network.random((6400, 8, 1), np.random.default_rng(0)), "ALE/Pong-v5", (2, 3))
-    agent.save(tmp_path / "best.safetensors")
+def test_the_gymnasium_loop_wins_a_game():
     (code,) = (block for block in blocks("python") if "gymnasium" in block)
     names = {}
-    exec(code.replace("runs/fast-seed1", str(tmp_path)), names)
-    assert names["over"] and abs(names["reward"]) == 1  # the last point
+    exec(code, names)
+    assert names["over"] and names["reward"] == 1  # the last point
 
 
 @pytest.mark.parametrize(
