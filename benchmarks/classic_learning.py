@@ -15,24 +15,13 @@ import sys
 import time
 from pathlib import Path
 
+from common import progress, train
 from matplotlib.figure import Figure
-
-from pongrad.games import FRAMES_A_STEP
 
 SEEDS = (1, 2)
 SCRIPT_GAMES = 1000
 MILESTONES = (100, 500, 1000, 2000, 3000)
 SCALES = (("games", "games", 1), ("frames", "million frames", 1e6), ("seconds", "minutes", 60))
-
-
-def train(folder: Path, seed: int, learning_rate: str, *stop: str) -> None:
-    """One run of the engine, as a user would start it; one that was stopped goes on."""
-    command = [sys.executable, "-m", "pongrad", "train", "--run", str(folder)]
-    if (folder / "config.json").exists():
-        subprocess.run([*command, "--resume"])  # exit code 2: it is finished
-    else:
-        command += ["--recipe", "classic", "--workers", "2", "--seed", str(seed)]
-        subprocess.run([*command, "--learning-rate", learning_rate, *stop], check=True)
 
 
 def run_script(file: Path, seed: int) -> None:
@@ -44,20 +33,7 @@ def run_script(file: Path, seed: int) -> None:
     script = subprocess.Popen(
         [*command, f"--file={file.with_suffix('.npz')}"], stdout=subprocess.PIPE, text=True
     )
-    lines, frames, scores = [], 0, []
-    for text in script.stdout:
-        words = text.replace(",", "").replace(":", "").split()  # game N score S running mean M T steps
-        scores.append(int(words[3]))
-        frames += FRAMES_A_STEP * int(words[7])
-        last = scores[-100:]
-        lines.append(
-            {
-                "games": len(scores),
-                "frames": frames,
-                "seconds": round(time.monotonic() - start, 2),
-                "mean_score_100": sum(last) / len(last),
-            }
-        )
+    lines = list(progress(script.stdout, start))
     if script.wait() != 0:
         sys.exit(f"classic.py failed with exit code {script.returncode}")
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -133,8 +109,9 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.report_only:
         for seed in SEEDS:
-            train(options.out / f"rate-1e-3-seed{seed}", seed, "1e-3")
-            train(options.out / f"rate-1e-4-seed{seed}", seed, "1e-4", "--minutes", "15")
+            flags = ["--recipe", "classic", "--workers", "2", "--seed", str(seed), "--learning-rate"]
+            train(options.out / f"rate-1e-3-seed{seed}", *flags, "1e-3")
+            train(options.out / f"rate-1e-4-seed{seed}", *flags, "1e-4", "--minutes", "15")
         run_script(options.out / "script.jsonl", seed=1)
     report(options.out)
 

@@ -16,21 +16,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from common import train
+
 from pongrad.plots import learning_curve
 from pongrad.recipes import Fast
 from pongrad.runs import RunFolder
 
 SEEDS = (31, 32, 33, 34, 35)
 MARKS = (0, 10, 18)
-
-
-def train(folder: Path, seed: int, frames: int) -> None:
-    """One run as a user would start it; one that was stopped goes on."""
-    command = [sys.executable, "-m", "pongrad", "train", "--run", str(folder)]
-    if (folder / "config.json").exists():
-        subprocess.run([*command, "--resume"])  # exit code 2: it is finished
-    else:
-        subprocess.run([*command, "--seed", str(seed), "--frames", str(frames)], check=True)
 
 
 def evaluated(agent: Path) -> dict[str, Any] | None:
@@ -108,7 +101,7 @@ def main() -> None:
     folders = [options.out / f"seed{seed}" for seed in options.seeds]
     if not options.report_only:
         for folder, seed in zip(folders, options.seeds, strict=True):
-            train(folder, seed, options.frames)
+            train(folder, "--seed", str(seed), "--frames", str(options.frames))
     rows = [measured(folder) for folder in folders]
     (options.out / "fast_learning.json").write_text(json.dumps(rows, indent=2) + "\n")
     (options.out / "fast_learning.md").write_text(table(rows))

@@ -22,15 +22,14 @@ from tempfile import TemporaryDirectory
 from threading import Timer
 from typing import Any
 
+from common import progress
+
 from pongrad.games import FRAMES_A_STEP
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A program that prints `game N: score S, ..., T steps` after each game.
-
-    Lines that begin otherwise (`update: T steps`) only count steps.
-    """
+    """A program that prints what `common.progress` reads."""
 
     name: str
     game: str
@@ -52,8 +51,6 @@ PEERS = {
 def run(peer: Peer, seed: int, minutes: float, file: Path) -> list[dict[str, Any]]:
     """Let it learn for so many minutes; returns what it writes to the file: how far it was at each line."""
     lines: list[dict[str, Any]] = []
-    scores: list[int] = []
-    frames = 0
     with TemporaryDirectory() as folder, file.open("w") as out:  # the folder: classic.py saves its weights
         start = time.monotonic()
         command = [sys.executable, *peer.command, f"--seed={seed}"]
@@ -62,21 +59,9 @@ def run(peer: Peer, seed: int, minutes: float, file: Path) -> list[dict[str, Any
         end.start()
         assert process.stdout is not None
         try:
-            for text in process.stdout:
-                words = text.replace(",", "").split()
-                if words[0] == "game":
-                    scores.append(int(words[3]))
-                frames += FRAMES_A_STEP * int(words[-2])
-                last = scores[-100:]
-                lines.append(
-                    {
-                        "games": len(scores),
-                        "frames": frames,
-                        "seconds": round(time.monotonic() - start, 2),
-                        "mean_score_100": sum(last) / len(last) if last else None,
-                    }
-                )
-                print(json.dumps(lines[-1]), file=out, flush=True)
+            for line in progress(process.stdout, start):
+                lines.append(line)
+                print(json.dumps(line), file=out, flush=True)
             process.wait()
         finally:
             end.cancel()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pongrad.agent import Agent
 from pongrad.games import FRAMES_A_STEP, Emulator, Purpose, ale_seed, environment_options, load_cartridge
-from pongrad.learners import Learner, deal, first_games, new_agent, new_learner, next_games
+from pongrad.learners import Learner, collect, first_games, new_agent, new_learner, next_games
 from pongrad.play import Stretch
 from pongrad.recipes import Classic, Fast, Recipe
 from pongrad.workers import Workers
@@ -139,12 +139,7 @@ class _Played:
     def _play(self, learner: Learner | None) -> Iterator[list[Stretch]]:
         games = first_games(self._config, Purpose.BENCHMARK)
         for number in range(UPDATES[self._config.recipe]):
-            played = []
-            for stretches in deal(self._config, self._team, games):
-                for rollout, game in stretches:
-                    if learner:
-                        learner.add(rollout, game.over)
-                played.append(stretches)
+            played = collect(self._config, self._team, games, learner)
             if learner:
                 learner.update(number, 0)
             games = next_games(self._config, played)

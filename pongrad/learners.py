@@ -79,6 +79,23 @@ def deal(
     return workers.finish(games, stopping)
 
 
+def collect(
+    config: Recipe,
+    workers: Workers,
+    games: Sequence[Game],
+    learner: Learner | None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> list[list[Stretch]]:
+    """Play what `deal` deals; a learner, if there is one, is given each stretch as soon as it is there."""
+    played = []
+    for stretches in deal(config, workers, games, stopping):
+        if learner:
+            for rollout, game in stretches:
+                learner.add(rollout, game.over)
+        played.append(stretches)
+    return played
+
+
 def next_games(config: Recipe, played: Sequence[Sequence[Stretch]]) -> list[Game]:
     """The games to go on with; one that has ended is followed by the `num_games`-th after it."""
     games = [stretches[-1][1] for stretches in played]

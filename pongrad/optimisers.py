@@ -11,13 +11,25 @@ from pongrad.network import Array
 
 
 class Optimiser:
-    """What all optimisers share.
+    """What the optimisers share: for each weight a running mean c of its gradient's square.
 
     Attributes:
-        state: what it remembers from step to step; a checkpoint keeps it.
+        state: what it remembers from step to step, name -> c, shaped as the weights; a checkpoint keeps it.
     """
 
-    state: dict[str, NDArray[Any]]
+    def __init__(
+        self, weights: Mapping[str, Array], learning_rate: float, decay_rate: float, epsilon: float
+    ) -> None:
+        self.weights = dict(weights)
+        self.learning_rate = learning_rate
+        self.decay_rate = decay_rate
+        self.epsilon = epsilon
+        self.state: dict[str, NDArray[Any]] = {
+            name: np.zeros_like(array) for name, array in self.weights.items()
+        }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(learning_rate={self.learning_rate:g}, decay_rate={self.decay_rate})"
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from the state of a checkpoint; an empty one changes nothing.
@@ -34,28 +46,14 @@ class Optimiser:
 class RMSProp(Optimiser):
     """RMSProp (Tieleman and Hinton 2012): each weight's move is scaled by its gradient's recent size.
 
-        c <- decay_rate c + (1 - decay_rate) g^2
-        W <- W + learning_rate g / (sqrt(c) + epsilon)
-
-    Attributes:
-        state: name -> c, shaped as the weights.
+    c <- decay_rate c + (1 - decay_rate) g^2
+    W <- W + learning_rate g / (sqrt(c) + epsilon)
     """
 
     def __init__(
-        self,
-        weights: Mapping[str, Array],
-        learning_rate: float,
-        decay_rate: float,
-        epsilon: float = 1e-5,
+        self, weights: Mapping[str, Array], learning_rate: float, decay_rate: float, epsilon: float = 1e-5
     ) -> None:
-        self.weights = dict(weights)
-        self.learning_rate = learning_rate
-        self.decay_rate = decay_rate
-        self.epsilon = epsilon
-        self.state = {name: np.zeros_like(array) for name, array in self.weights.items()}
-
-    def __repr__(self) -> str:
-        return f"RMSProp(learning_rate={self.learning_rate}, decay_rate={self.decay_rate})"
+        super().__init__(weights, learning_rate, decay_rate, epsilon)
 
     def step(self, gradients: Mapping[str, Array]) -> None:
         """Move every weight up its gradient, in place."""
@@ -93,15 +91,8 @@ class LazyRMSProp(Optimiser):
         decay_rate: float = 0.999,
         epsilon: float = 1e-8,
     ) -> None:
-        self.weights = dict(weights)
-        self.learning_rate = learning_rate
-        self.decay_rate = decay_rate
-        self.epsilon = epsilon
-        self.state = {name: np.zeros_like(array) for name, array in self.weights.items()}
+        super().__init__(weights, learning_rate, decay_rate, epsilon)
         self.state["t"] = np.zeros((), np.int64)
-
-    def __repr__(self) -> str:
-        return f"LazyRMSProp(learning_rate={self.learning_rate:.2g}, decay_rate={self.decay_rate})"
 
     def step(self, gradients: Mapping[str, Array], touched: Mapping[str, NDArray[np.bool_]]) -> None:
         """Move the weights up their gradient, in place.

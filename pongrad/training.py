@@ -10,7 +10,7 @@ from typing import Any
 from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.games import FRAMES_A_STEP, Game
-from pongrad.learners import Learner, deal, first_games, new_agent, new_learner, next_games
+from pongrad.learners import Learner, collect, first_games, new_agent, new_learner, next_games
 from pongrad.network import Network
 from pongrad.play import Stretch
 from pongrad.recipes import Recipe, flag
@@ -125,11 +125,7 @@ class Training:
         """Play with one set of weights, then improve them."""
         progress = self.progress
         start = time.monotonic()
-        played: list[list[Stretch]] = []
-        for stretches in deal(self.config, workers, self.games, stopping.asked):
-            for rollout, game in stretches:
-                self.learner.add(rollout, game.over)
-            played.append(stretches)
+        played = collect(self.config, workers, self.games, self.learner, stopping.asked)
         losses = self.learner.update(progress.update, progress.frames)
         rollouts = [rollout for stretches in played for rollout, _ in stretches]
         frames = FRAMES_A_STEP * sum(len(rollout) for rollout in rollouts)
