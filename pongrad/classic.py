@@ -80,7 +80,9 @@ def backward(x, h, d_logit, weights):
     dW2 = d_logit @ h  #                           dW2 = sum_t dz_t h_t
     dh = np.outer(d_logit, weights["W2"])  #       dh_t = dz_t W2
     dh[h <= 0] = 0  #                              ReLU: no gradient where the neuron was off
-    dW1 = dh.T @ x  #                              dW1 = sum_t dh_t x_t^T
+    moved = x.any(axis=0)  #                       pixels that never moved have no gradient: skip them
+    dW1 = np.zeros_like(weights["W1"])
+    dW1[:, moved] = dh.T @ x[:, moved]  #          dW1 = sum_t dh_t x_t^T
     return {"W1": dW1, "W2": dW2}
 
 

@@ -328,6 +328,27 @@ def lazy_rmsprop(weights, gradient, mean_square, touched, rate, keep, correction
 
 
 @njit(cache=True)
+def sum_in_cells(gradient, touched, cells, sums, touched_cells):
+    """Add the touched rows of `gradient` to `sums` [cells, units], row r to cells[r]; marks those cells."""
+    for row in range(len(gradient)):
+        if touched[row]:
+            cell = cells[row]
+            touched_cells[cell] = True
+            for unit in range(gradient.shape[1]):
+                sums[cell, unit] += gradient[row, unit]
+
+
+@njit(cache=True)
+def move_in_cells(weights, cells, moves, touched_cells):
+    """weights[r] += moves[cells[r]] for every row r of a touched cell."""
+    for row in range(len(weights)):
+        cell = cells[row]
+        if touched_cells[cell]:
+            for unit in range(weights.shape[1]):
+                weights[row, unit] += moves[cell, unit]
+
+
+@njit(cache=True)
 def zero_rows(gradient, touched):
     """Set the touched rows of `gradient` [rows, units] to 0, and no row is touched any more."""
     for row in range(len(gradient)):

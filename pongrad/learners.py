@@ -58,7 +58,7 @@ def new_learner(config: Recipe, agent: Agent) -> Learner:
     """The recipe's learner, to improve this agent."""
     match config:
         case Fast():
-            return PPO(agent.network, config)
+            return PPO(agent.network, config, agent.vision.cells(config.cell_size))
         case Classic():
             return Reinforce(agent.network, config.gamma, config.learning_rate, config.decay_rate)
         case _:

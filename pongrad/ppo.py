@@ -47,16 +47,17 @@ class PPO:
         optimiser: how they move.
     """
 
-    def __init__(self, network: Network, config: Fast) -> None:
+    def __init__(self, network: Network, config: Fast, cells: NDArray[np.int64]) -> None:
         """Start without rollouts.
 
         Args:
             network: two outputs, logit and value.
             config: the hyperparameters.
+            cells: the cell that each of the network's inputs lies in, see `LazyRMSProp`.
         """
         self.network = network
         self.config = config
-        self.optimiser = LazyRMSProp(network.weights, config.learning_rate)
+        self.optimiser = LazyRMSProp(network.weights, config.learning_rate, cells={"W1": cells})
         self._stretches: list[tuple[Rollout, bool]] = []
 
     def __repr__(self) -> str:

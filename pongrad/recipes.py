@@ -79,7 +79,7 @@ class Fast(Recipe):
     """Games played side by side."""
     rollout_steps: int = 64
     """Steps played in each game with one set of weights; then comes an update."""
-    epochs: int = 6
+    epochs: int = 3
     """How often an update goes through the steps just played."""
     minibatches: int = 4
     """Parts of these steps that the weights move for, one after the other."""
@@ -97,13 +97,17 @@ class Fast(Recipe):
     """How much the error of the values counts."""
     learning_rate: float = 1e-3
     """RMSProp: how far an update moves the weights, at first."""
+    cell_size: int = 4
+    """Pixels within a cell of so many by so many learn some of their weights together."""
     schedule_frames: int = 10_000_000
     """Frames over which the learning rate falls to a tenth."""
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""
         super().check()
-        _above_zero(self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames")
+        _above_zero(
+            self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames", "cell_size"
+        )
         _above_zero(self, "clip")
         _from_to(self, 0, 1, "lambda_")
         _from_to(self, 0, math.inf, "entropy_coefficient", "barrier_coefficient", "value_coefficient")

@@ -106,6 +106,14 @@ class Vision:
         """How many inputs the network has: one a pixel, or two."""
         return (1 + self.pair) * self.pixels
 
+    def cells(self, size: int) -> NDArray[np.int64]:
+        """For each input the number of the cell, `size` x `size` pixels of its screen, that it lies in."""
+        columns = self.shape[1]
+        across = -(-columns // size)
+        row, column = np.divmod(np.arange(self.pixels), columns)
+        cell = row // size * across + column // size
+        return np.concatenate([cell, cell + cell[-1] + 1]) if self.pair else cell
+
     def eyes(self, screen: NDArray[np.uint8]) -> Eyes:
         """This vision on the emulator's own screen, uint8 [210, 160] of palette indices.
 

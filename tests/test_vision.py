@@ -228,3 +228,12 @@ def test_huge_logits_do_not_overflow(dtype):
         for draw in np.array([0, 0.5, 1 - 2.0**-53]):
             assert kernels.choose(dtype(1e30), draw, False) == 0
             assert kernels.choose(dtype(-1e30), draw, False) == 1
+
+
+def test_cells_are_squares_of_one_screen():
+    cells = Vision(pair=True).cells(4)
+    assert len(cells) == 12800 and cells.max() == 799  # 20 x 20 of each screen
+    assert cells[[0, 3, 80 * 3 + 3]].tolist() == [0, 0, 0]
+    assert cells[[4, 80 * 4, 6399, 6400, 12799]].tolist() == [1, 20, 399, 400, 799]
+    assert (np.bincount(cells) == 16).all()
+    assert Vision(pair=False).cells(3).max() == 27 * 27 - 1  # 80 is no multiple of 3: the last are narrower
