@@ -3,9 +3,9 @@
     python benchmarks/fast_learning.py          # about 40 minutes on two cores; keeps runs already there
     python benchmarks/fast_learning.py --help
 
-Every seed learns for the recipe's `schedule_frames`; then the agent that first beat the computer and the
-best one play 100 fresh games each. Writes a table (fast_learning.md and .json) and a picture
-(fast_learning.png).
+Every seed learns for the recipe's `schedule_frames`, or until its mean score is that of the recipe; then the
+agent that first beat the computer and the best one play 100 fresh games each. Writes a table
+(fast_learning.md and .json) and a picture (fast_learning.png).
 """
 
 import argparse
@@ -96,12 +96,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/fast_learning"), help="output folder")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="seeds to learn with")
     parser.add_argument("--frames", type=int, default=Fast().schedule_frames, help="frames a seed")
+    parser.add_argument("--until", type=float, default=Fast().until, help="mean score that ends a seed's run")
     parser.add_argument("--report-only", action="store_true", help="only write the report of what is there")
     options = parser.parse_args()
     folders = [options.out / f"seed{seed}" for seed in options.seeds]
     if not options.report_only:
         for folder, seed in zip(folders, options.seeds, strict=True):
-            train(folder, "--seed", str(seed), "--frames", str(options.frames))
+            how_long = ["--frames", str(options.frames), "--until", str(options.until)]
+            train(folder, "--seed", str(seed), *how_long)
     rows = [measured(folder) for folder in folders]
     (options.out / "fast_learning.json").write_text(json.dumps(rows, indent=2) + "\n")
     (options.out / "fast_learning.md").write_text(table(rows))
