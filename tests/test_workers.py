@@ -59,17 +59,65 @@ def test_play_can_be_interrupted_and_taken_up_again(real_games, same_rollout):
     same_rollout(rollout, real_games.rollouts[2])
 
 
-def test_a_killed_worker_is_reported(real_games):
+def kill_workers():
+    """As if the system had run out of memory."""
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("moment", ["starting", "idle", "playing"])
+def test_a_killed_worker_is_replaced_and_its_piece_played_again(moment, real_games, same_rollout, same_game):
+    kills = itertools.count()
+
+    def kill_once_playing():  # asked once the games have been dealt out
+        if moment == "playing" and next(kills) == 0:
+            kill_workers()
+        return False
+
     with Workers(real_games.agent, 2) as team:
-        victim = multiprocessing.active_children()[0]
+        if moment == "idle":
+            list(team.finish(real_games.starts[:1]))
+        if moment != "playing":
+            kill_workers()
+        before = {process.pid for process in multiprocessing.active_children()}
+        finished = [stretch for (stretch,) in team.finish(real_games.starts, kill_once_playing)]
+        assert not before & {process.pid for process in multiprocessing.active_children()}
+    for (rollout, game), want, end in zip(finished, real_games.rollouts, real_games.ends, strict=True):
+        same_rollout(rollout, want)
+        same_game(game, end)
 
-        def kill():  # once the games have been dealt out
-            os.kill(victim.pid, signal.SIGKILL)
-            return False
 
-        with pytest.raises(UserError, match=r"died \(exit code -9\)") as error:
-            list(team.finish(real_games.starts, stopping=kill))
-    assert "\n" not in str(error.value)
+def test_workers_that_die_of_one_piece_again_and_again_end_play(real_games):
+    with Workers(real_games.agent, 2) as team:
+        with pytest.raises(WorkersDied, match=rf"{DEATHS} workers died .* exit code -9") as error:
+            list(team.finish(real_games.starts, stopping=kill_workers))
+        assert "\n" not in str(error.value)
+
+
+def test_a_worker_that_is_stuck_is_replaced_too(real_games, monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "_work", with_little_patience)
+    log = tmp_path / "log"
+    with Workers(real_games.agent, 1) as team:
+        with pytest.raises(WorkersDied, match=f"exit code -{signal.SIGPROF:d}"):
+            team.everywhere(spin, log)
+        assert len(log.read_text()) == DEATHS
+        assert team.everywhere(greet, "again") == ["hello again"]
+
+
+def with_little_patience(*args):
+    workers.SECONDS_A_TASK = 0.1
+    Workers.work(*args)
+
+
+def spin(agent, log, emulator):
+    with open(log, "a") as file:
+        file.write("x")
+    while True:
+        pass
+
+
+def greet(agent, whom, emulator):
+    return f"hello {whom}"
 
 
 def test_what_fails_in_a_worker_is_raised_here(real_games):
