@@ -126,17 +126,21 @@ class Training:
 
             plots.learning_curve([self.folder], self.folder.path / "learning_curve.png")
 
+    def _try_on(self, workers: Workers) -> None:
+        """Have games that come from a file taken up where a crash costs nothing."""
+        try:
+            workers.try_on(self.games)
+        except ValueError as error:
+            raise self.folder.damaged_checkpoint(error) from error
+
     def _share(self, workers: Workers) -> None:
-        """Learn on the weights that all processes share, and have games from a file tried on by a worker."""
+        """Learn on the weights that all processes share."""
         state = self.learner.optimiser.state
         self.agent = workers.agent
         self.learner = new_learner(self.config, self.agent)
         self.learner.optimiser.load(state)
         if self._saved is not None:
-            try:
-                workers.try_on(self.games)
-            except ValueError as error:
-                raise self.folder.damaged_checkpoint(error) from error
+            self._try_on(workers)
 
     def _one_update(self, workers: Workers, display: Display, stopping: "Stopping") -> None:
         """Play with one set of weights, then improve them."""

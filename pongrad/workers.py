@@ -75,7 +75,7 @@ class Workers:
         self.agent = Agent.from_description(agent.description(), _views(memory, layout))
         for name, array in agent.network.weights.items():
             self.agent.network.weights[name][:] = array
-        start = (agent.description(), memory, layout)
+        start = (agent.description(), memory, layout, SECONDS_A_TASK)
         self._team = [_Worker(f"pongrad-worker-{i}", start) for i in range(count)]
         for worker in self._team:
             worker.start()
@@ -187,7 +187,7 @@ class Workers:
                     worker.give(message)
                 if not playing:
                     return
-                ready: Any = connection.wait(cast(list[Any], list(playing)), timeout=0.1)
+                ready: Any = connection.wait(cast(Any, list(playing)), timeout=0.1)
                 for worker in ready:
                     for answer in worker.answers():
                         idle.append(worker)
@@ -295,9 +295,9 @@ class _Worker:
         self._deaths += 1
         if self._deaths == DEATHS:
             raise WorkersDied(
-                f"{DEATHS} workers died of the same games, the last with exit code {code}: free memory or use "
-                "fewer --workers; a training run is saved, go on with --resume (if they die again, delete its "
-                "newest checkpoint)"
+                f"{DEATHS} workers died of the same games, the last with exit code {code}: free memory or "
+                "use fewer --workers; a training run is saved, go on with --resume (if they die again, "
+                "delete its newest checkpoint)"
             )
         self.start()
 
@@ -316,7 +316,7 @@ def _try_on(agent: Agent, games: Sequence[Game], emulator: Emulator) -> None:
         emulator.check(game)
 
 
-def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout) -> None:
+def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout, seconds: float) -> None:
     """A worker's life: receive a task, do it, send back what came out, until the pipe closes."""
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # the emulator complains about damaged states; what matters is sent back
@@ -328,9 +328,7 @@ def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout) -
             function, *args = pipe.recv()
         except (EOFError, OSError):
             return
-        signal.setitimer(
-            signal.ITIMER_PROF, SECONDS_A_TASK
-        )  # its signal ends even a loop inside the emulator
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # ends even a loop inside the emulator
         try:
             answer = function(agent, *args, emulator)
         except Exception as error:  # raised again where it can be seen

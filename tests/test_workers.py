@@ -1,15 +1,20 @@
 """Workers change how long play takes, nothing else; and what goes wrong in one comes to light."""
 
+import contextlib
+import itertools
 import multiprocessing
 import os
+import resource
 import signal
 from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
-from pongrad.errors import UserError
-from pongrad.workers import Interrupted, Workers
+from pongrad import workers
+from pongrad.workers import DEATHS, Interrupted, Workers, WorkersDied
 
 
 @pytest.fixture(autouse=True)
@@ -63,23 +68,22 @@ def kill_workers():
     """As if the system had run out of memory."""
     for process in multiprocessing.active_children():
         os.kill(process.pid, signal.SIGKILL)
+    return False
 
 
 @pytest.mark.parametrize("moment", ["starting", "idle", "playing"])
 def test_a_killed_worker_is_replaced_and_its_piece_played_again(moment, real_games, same_rollout, same_game):
-    kills = itertools.count()
+    asked = itertools.count()
 
     def kill_once_playing():  # asked once the games have been dealt out
-        if moment == "playing" and next(kills) == 0:
-            kill_workers()
-        return False
+        return moment == "playing" and next(asked) == 0 and kill_workers()
 
     with Workers(real_games.agent, 2) as team:
         if moment == "idle":
             list(team.finish(real_games.starts[:1]))
+        before = {process.pid for process in multiprocessing.active_children()}
         if moment != "playing":
             kill_workers()
-        before = {process.pid for process in multiprocessing.active_children()}
         finished = [stretch for (stretch,) in team.finish(real_games.starts, kill_once_playing)]
         assert not before & {process.pid for process in multiprocessing.active_children()}
     for (rollout, game), want, end in zip(finished, real_games.rollouts, real_games.ends, strict=True):
@@ -88,25 +92,10 @@ def test_a_killed_worker_is_replaced_and_its_piece_played_again(moment, real_gam
 
 
 def test_workers_that_die_of_one_piece_again_and_again_end_play(real_games):
-    with Workers(real_games.agent, 2) as team:
-        with pytest.raises(WorkersDied, match=rf"{DEATHS} workers died .* exit code -9") as error:
-            list(team.finish(real_games.starts, stopping=kill_workers))
-        assert "\n" not in str(error.value)
-
-
-def test_a_worker_that_is_stuck_is_replaced_too(real_games, monkeypatch, tmp_path):
-    monkeypatch.setattr(workers, "_work", with_little_patience)
-    log = tmp_path / "log"
-    with Workers(real_games.agent, 1) as team:
-        with pytest.raises(WorkersDied, match=f"exit code -{signal.SIGPROF:d}"):
-            team.everywhere(spin, log)
-        assert len(log.read_text()) == DEATHS
-        assert team.everywhere(greet, "again") == ["hello again"]
-
-
-def with_little_patience(*args):
-    workers.SECONDS_A_TASK = 0.1
-    Workers.work(*args)
+    message = rf"^{DEATHS} workers died .* exit code -9"
+    with Workers(real_games.agent, 1) as team, pytest.raises(WorkersDied, match=message) as error:
+        list(team.finish(real_games.starts, stopping=kill_workers))
+    assert "\n" not in str(error.value)
 
 
 def spin(agent, log, emulator):
@@ -118,6 +107,55 @@ def spin(agent, log, emulator):
 
 def greet(agent, whom, emulator):
     return f"hello {whom}"
+
+
+def test_a_worker_that_never_ends_is_replaced(real_games, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "SECONDS_A_TASK", 0.5)
+    with Workers(real_games.agent, 1) as team:
+        with pytest.raises(WorkersDied, match=f"exit code -{signal.SIGPROF:d}"):
+            team.everywhere(spin, tmp_path / "log")
+        assert (tmp_path / "log").read_text() == "x" * DEATHS
+        assert team.everywhere(greet, "again") == ["hello again"]
+
+
+def under_way(real_games, **changes):
+    return replace(real_games.ends[0], over=False, **changes)
+
+
+@pytest.fixture(scope="module")
+def team_of_one(real_games):
+    with Workers(real_games.agent, 1) as team:
+        yield team
+
+
+def test_an_emulator_state_that_asks_for_2_gigabytes_is_refused(real_games, team_of_one):
+    """The lengths of its parts stand in the state, here that of the last one."""
+    state = bytearray(real_games.ends[0].emulator)
+    state[24:28] = (2**31 - 1).to_bytes(4, "little")
+    (before,) = team_of_one.everywhere(peak_memory)
+    team_of_one.try_on([under_way(real_games)])
+    with pytest.raises(ValueError, match="cannot take up game 0"):
+        team_of_one.try_on([under_way(real_games, emulator=bytes(state))])
+    (after,) = team_of_one.everywhere(peak_memory)
+    assert after - before < 500_000
+
+
+def peak_memory(agent, emulator):
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB
+
+
+@hypothesis.settings(max_examples=30)
+@hypothesis.given(data=st.data())
+def test_a_damaged_emulator_state_costs_a_worker_at_most(data, real_games, team_of_one, new_game):
+    state = bytearray(real_games.ends[0].emulator)
+    for _ in range(data.draw(st.sampled_from([1, 10, 100]), "changes")):
+        place = data.draw(st.integers(0, len(state) - 1), "place")
+        state[place] = data.draw(st.integers(0, 255), "value")
+    game = under_way(real_games, emulator=bytes(state))
+    with contextlib.suppress(ValueError, WorkersDied):
+        team_of_one.try_on([game])
+        list(team_of_one.advance([game], 20))
+    list(team_of_one.advance([new_game()], 1))  # they go on playing
 
 
 def test_what_fails_in_a_worker_is_raised_here(real_games):
