@@ -41,11 +41,11 @@ from pongrad.runs import CHECKPOINT_FORMAT, RunFolder
 from pongrad.training import Training
 from pongrad.workers import Workers
 
-RUN = ["train", "--seed", "5", "--workers", "2", "--frames", "400000"]
-SMALL_RUN = [*RUN[:-1], "20000", "--num-hidden-layer-neurons", "2", "--num-games", "4", "--minibatches", "2"]
+RUN = ["train", "--seed", "5", "--workers", "2", "--num-games", "8", "--frames", "150000"]
+SMALL_RUN = [*RUN[:5], "--num-games", "4", "--frames", "20000", "--num-hidden-layer-neurons", "2"]
 SECONDS_BETWEEN_CHECKPOINTS = 0.5
-LONGEST_SESSION = 12.0
-"""Seconds: starting takes some of them, an update a third of one, a save a twentieth."""
+SECONDS_TO_LIVE = 4.0
+"""At most, once it has started; on an idle machine an update takes a tenth of one, and a save too."""
 
 PHASES = ["starting", "playing", "learning", "writing"]
 GROWTH = 10**9
@@ -127,14 +127,20 @@ def kills(place: Path, wanted: int, _: int) -> dict[str, Any]:
         folder = place / f"killed{finished}" / "run"
         folder.parent.mkdir()
         process = start(folder, RUN)
+        phase = folder.with_name("phase")
         while True:
             try:
-                process.wait(rng.uniform(0, LONGEST_SESSION))
+                if rng.random() < 0.1:
+                    process.wait(rng.uniform(0, SECONDS_TO_LIVE))
+                else:
+                    while phase.read_bytes() == b"\0" and process.poll() is None:
+                        time.sleep(0.02)
+                    process.wait(rng.uniform(0, SECONDS_TO_LIVE))
                 break
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                moments[PHASES[folder.with_name("phase").read_bytes()[0]]] += 1
+                moments[PHASES[phase.read_bytes()[0]]] += 1
                 process = start(folder, RUN)
         check(process.returncode == 0, f"a resume ended with {process.returncode}: {process.stderr.read()}")  # type: ignore[union-attr]
         check(content(folder) == want, f"{folder} differs from the run that was left alone")
