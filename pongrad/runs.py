@@ -126,8 +126,9 @@ class Checkpoint:
             raise ValueError("it is of another run than config.json")
         _check_alike("weights", self.weights, first.weights)
         _check_alike("optimiser state", self.optimiser, first.optimiser)
-        if any((array < 0).any() for array in self.optimiser.values()):
-            raise ValueError("negative optimiser state")
+        for name, array in self.optimiser.items():
+            if (array < 0).any() or (array.dtype.kind == "i" and (array >= 2**53).any()):
+                raise ValueError(f"optimiser state {name} that no run comes to")
         if len(self.games) != len(first.games):
             raise ValueError(f"{len(self.games)} games, want {len(first.games)}")
         for game, start in zip(self.games, first.games, strict=True):
@@ -208,8 +209,8 @@ class RunFolder:
                 ) from error
             self._lock.truncate(0)
             self._lock.write(b"%d\n" % os.getpid())
+            (self.path / "checkpoints").mkdir(exist_ok=True)
             for folder in (self.path, self.path / "checkpoints", self.path / "tensorboard"):
-                folder.mkdir(exist_ok=True)
                 storage.remove_unfinished(folder)
         except OSError as error:
             raise UserError(f"cannot write to {self.path}: {error.strerror}; free it") from error

@@ -20,17 +20,18 @@ _NAME = "events.out.tfevents"
 
 
 class EventFile:
-    """The one file of events in a folder; its name says when the run began and which session this is."""
+    """A session's file of events; its name says when the run began and which session this is."""
 
     def __init__(self, folder: Path, lines: Sequence[dict[str, Any]]) -> None:
         """Write these lines anew.
 
-        A TensorBoard that is looking on turns to a file whose name comes later, and forgets at its start what
-        it read before.
+        TensorBoard reads one file after the other, and forgets at this one's start what it read before. The
+        last one before stays, so that a TensorBoard that is looking on finds its way from there to here.
 
         Raises:
             UserError: the folder cannot be written to.
         """
+        folder.mkdir(exist_ok=True)
         before = sorted(folder.glob(f"{_NAME}.{'[0-9]' * 10}.{'[0-9]' * 4}"))
         started, session = before[-1].name.split(".")[-2:] if before else (f"{time.time():010.0f}", "0000")
         self._started = float(started)
@@ -41,7 +42,7 @@ class EventFile:
             *map(self._event, lines),
         ]
         storage.write(self._path, b"".join(map(_record, events)))
-        for file in before:
+        for file in before[:-1]:
             file.unlink(missing_ok=True)
 
     def add(self, line: dict[str, Any]) -> None:
