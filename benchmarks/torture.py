@@ -1,6 +1,7 @@
 """Try to lose a run: `python benchmarks/torture.py`, or with the names of some of the trials below.
 
 kills    a run is killed (-9) at random moments and resumed, again and again, until it is finished
+stops    a run is stopped by Ctrl-C or SIGTERM at random moments and resumed, the same
 workers  workers of a run are killed at random moments
 files    checkpoints are damaged in many ways, half of them with a checksum made valid again, and resumed from
 disk     a run saves on a disk that is full
@@ -41,11 +42,9 @@ from pongrad.runs import CHECKPOINT_FORMAT, RunFolder
 from pongrad.training import Training
 from pongrad.workers import Workers
 
-RUN = ["train", "--seed", "5", "--workers", "2", "--num-games", "8", "--frames", "150000"]
+RUN = ["train", "--seed", "5", "--workers", "2", "--num-games", "8", "--frames", "60000"]
 SMALL_RUN = [*RUN[:5], "--num-games", "4", "--frames", "20000", "--num-hidden-layer-neurons", "2"]
-SECONDS_BETWEEN_CHECKPOINTS = 0.5
-SECONDS_TO_LIVE = 4.0
-"""At most, once it has started; on an idle machine an update takes a tenth of one, and a save too."""
+SECONDS_BETWEEN_CHECKPOINTS = 0.2
 
 PHASES = ["starting", "playing", "learning", "writing"]
 GROWTH = 10**9
@@ -62,13 +61,13 @@ def check(holds: bool, what: str) -> None:
 
 
 def session(phase: str, args: list[str]) -> None:
-    """`pongrad ARGS`, with its phase in the first byte of a file that is mapped into memory."""
+    """`pongrad ARGS`, with its phase, and how many there have been, in a file that is mapped into memory."""
     with open(phase, "r+b") as file:
-        shown = mmap.mmap(file.fileno(), 1)
+        shown = mmap.mmap(file.fileno(), 2)
 
     def showing(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*arguments: Any) -> Any:
-            shown[0] = number
+            shown[0], shown[1] = number, min(255, shown[1] + 1)
             return function(*arguments)
 
         return wrapped
@@ -83,7 +82,7 @@ def session(phase: str, args: list[str]) -> None:
 def start(folder: Path, flags: list[str], **how: Any) -> subprocess.Popen[str]:
     """Start the run in this folder, or resume it."""
     phase = folder.with_name("phase")
-    phase.write_bytes(b"\0")
+    phase.write_bytes(b"\0\0")
     args = ["train", "--resume"] if (folder / "config.json").exists() else flags
     return subprocess.Popen(
         [sys.executable, __file__, "--session", str(phase), *args, "--run", str(folder)],
@@ -119,35 +118,67 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def kills(place: Path, wanted: int, _: int) -> dict[str, Any]:
     """Kill the process that learns."""
+
+    def kill(process: subprocess.Popen[str], _: Path) -> None:
+        process.kill()
+        process.wait()
+
+    return interrupted(place, wanted, kill)
+
+
+def stops(place: Path, wanted: int, _: int) -> dict[str, Any]:
+    """Ask it to stop; how long it takes until it has saved and ended."""
+    seconds: list[float] = []
+
+    def stop(process: subprocess.Popen[str], folder: Path) -> None:
+        number = random.choice([signal.SIGINT, signal.SIGTERM])
+        begun = time.monotonic()
+        process.send_signal(number)
+        while process.poll() is None:
+            time.sleep(0.005)
+        seconds.append(time.monotonic() - begun)
+        check(process.returncode in (128 + number, -number, 0), f"it stopped with {process.returncode}")
+        if (folder / "summary.json").exists():
+            checkpoint = RunFolder(folder).load_checkpoint()
+            update = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["update"]
+            check(checkpoint is not None and checkpoint.progress.update == update, "an update was not saved")
+
+    result = interrupted(place, wanted, stop)
+    quantiles = {"median": statistics.median(seconds), "slowest": max(seconds)}
+    return result | {f"{name}_seconds": round(value, 2) for name, value in quantiles.items()}
+
+
+def interrupted(
+    place: Path, wanted: int, interrupt: Callable[[subprocess.Popen[str], Path], None]
+) -> dict[str, Any]:
+    """Interrupt a run at random moments until it is finished, and another, until it was often enough."""
     finish(place / "whole" / "run", RUN)
     want = content(place / "whole" / "run")
     moments: Counter[str] = Counter()
     rng, finished = random.Random(1), 0
     while moments.total() < wanted:
-        folder = place / f"killed{finished}" / "run"
+        folder = place / f"interrupted{finished}" / "run"
         folder.parent.mkdir()
-        process = start(folder, RUN)
         phase = folder.with_name("phase")
+        process = start(folder, RUN)
         while True:
-            try:
-                if rng.random() < 0.1:
-                    process.wait(rng.uniform(0, SECONDS_TO_LIVE))
-                else:
-                    while phase.read_bytes() == b"\0" and process.poll() is None:
-                        time.sleep(0.02)
-                    process.wait(rng.uniform(0, SECONDS_TO_LIVE))
+            phases = rng.randrange(40)  # as many later, and a bit, whatever the machine's speed
+            while process.poll() is None and phase.read_bytes()[1] < phases:
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.1 if phases else 3))
+            if process.poll() is not None:
                 break
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                moments[PHASES[phase.read_bytes()[0]]] += 1
-                process = start(folder, RUN)
-        check(process.returncode == 0, f"a resume ended with {process.returncode}: {process.stderr.read()}")  # type: ignore[union-attr]
+            moments[PHASES[phase.read_bytes()[0]]] += 1
+            interrupt(process, folder)
+            process = start(folder, RUN)
+        errors = process.stderr.read()  # type: ignore[union-attr]
+        finished_before = process.returncode == 2 and "is finished" in errors
+        check(process.returncode == 0 or finished_before, f"exit code {process.returncode}: {errors}")
         check(content(folder) == want, f"{folder} differs from the run that was left alone")
         finished += 1
         shutil.rmtree(folder.parent)
-        print(f"  {moments.total()} kills, {finished} runs finished", flush=True)
-    return {"kills": moments.total(), **moments, "runs_finished_with_the_same_bytes": finished}
+        print(f"  {moments.total()} interruptions, {finished} runs finished", flush=True)
+    return {"interruptions": moments.total(), **moments, "runs_finished_with_the_same_bytes": finished}
 
 
 def workers(place: Path, wanted: int, _: int) -> dict[str, Any]:
@@ -423,7 +454,7 @@ def resume(config: Any, team: Workers) -> str:
     return "loaded"
 
 
-TRIALS = {"kills": kills, "workers": workers, "files": files, "disk": disk, "saving": saving}
+TRIALS = {"kills": kills, "stops": stops, "workers": workers, "files": files, "disk": disk, "saving": saving}
 
 
 @contextmanager
@@ -439,7 +470,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("trials", nargs="*", metavar="TRIAL", help="kills, workers, files, disk or saving")
+    parser.add_argument(
+        "trials", nargs="*", metavar="TRIAL", help="kills, stops, workers, files, disk or saving"
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--files-in", type=Path, help=argparse.SUPPRESS)
