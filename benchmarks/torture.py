@@ -48,7 +48,8 @@ SECONDS_BETWEEN_CHECKPOINTS = 0.2
 
 PHASES = ["starting", "playing", "learning", "writing"]
 GROWTH = 10**9
-SPARE_FILES = 40  # of the damaged ones, so many also through the command line
+PARTS = 4
+SPARE_FILES = 10  # of the damaged ones of each part, so many go through the command line too
 
 
 def check(holds: bool, what: str) -> None:
@@ -351,14 +352,23 @@ def damaged_values(
 
 
 def files(place: Path, _: int, wanted: int) -> dict[str, Any]:
-    """Resume from damaged checkpoints, in a child process whose memory is limited."""
+    """Resume from damaged checkpoints, in child processes whose memory is limited."""
     finish(place / "run", SMALL_RUN)
     begun = time.monotonic()
-    child = subprocess.run([sys.executable, __file__, "--files-in", str(place), "--files", str(wanted)])
-    check(child.returncode == 0, f"the child that loads damaged files ended with {child.returncode}")
-    result = json.loads((place / "result.json").read_text())
+    parts = [place / f"part{number}" for number in range(PARTS)]
+    children = []
+    for part in parts:
+        shutil.copytree(place / "run", part / "run")
+        command = [sys.executable, __file__, "--files-in", str(part), "--files", str(wanted // PARTS)]
+        children.append(subprocess.Popen(command))
+    codes = [child.wait() for child in children]
+    check(not any(codes), f"the children that load damaged files ended with {codes}")
+    results = [json.loads((part / "result.json").read_text()) for part in parts]
+    result = dict(sum(map(Counter, (each["outcomes"] for each in results)), Counter()))
+    result |= {key: max(each[key] for each in results) for key in ("peak_MB", "slowest_seconds")}
     result["seconds"] = round(time.monotonic() - begun)
-    for number, bad in enumerate(sorted((place / "spare").iterdir())):
+    commands: Counter[str] = Counter()
+    for number, bad in enumerate(sorted(place.glob("part*/spare/*"))):
         folder = place / "spared" / "run"
         shutil.copytree(place / "run", folder, dirs_exist_ok=True)
         newest = RunFolder(folder).newest_checkpoint()
@@ -368,24 +378,18 @@ def files(place: Path, _: int, wanted: int) -> dict[str, Any]:
             sys.executable,
             "-m",
             "pongrad",
-            "train",
-            "--resume",
-            "--frames",
-            "30000",
-            "--run",
+            *["train", "--resume", "--frames", "30000", "--run"],
             str(folder),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         refused = done.returncode == 2 and done.stderr.count("\n") == 1
         loaded = done.returncode == 0 and not done.stderr
         check(refused or loaded, f"{bad.name}: exit code {done.returncode}: {done.stderr}")
-        result[f"command_line_{'refused' if refused else 'loaded'}"] = (
-            result.get(f"command_line_{'refused' if refused else 'loaded'}", 0) + 1
-        )
+        commands["command_refused" if refused else "command_loaded"] += 1
         shutil.rmtree(folder.parent)
         if number % 10 == 0:
             print(f"  {number} through the command line", flush=True)
-    return result
+    return result | commands
 
 
 def files_here(place: Path, wanted: int) -> None:
@@ -400,7 +404,7 @@ def files_here(place: Path, wanted: int) -> None:
     want = content(folder)
     intact.folder.close()
     (place / "spare").mkdir()
-    rng = random.Random(3)
+    rng = random.Random(place.name)
     outcomes: Counter[str] = Counter()
     slowest = 0.0
     with Workers(intact.agent, 1) as team:
@@ -414,7 +418,7 @@ def files_here(place: Path, wanted: int) -> None:
                 storage.save(path, *damaged_values(tensors, metadata, rng))
             else:
                 path.write_bytes(damaged_bytes(good, rng))
-            if number % (wanted // SPARE_FILES) in (0, 1) and number // (wanted // SPARE_FILES) % 2 == signed:
+            if number % (2 * wanted // SPARE_FILES) == signed:
                 shutil.copy(path, place / "spare" / f"{number:05d}")
             signal.alarm(600)  # a hang ends the child
             begun = time.monotonic()
@@ -423,16 +427,11 @@ def files_here(place: Path, wanted: int) -> None:
             if outcome == "loaded" and not signed:
                 check(content(folder) == want, f"file {number} was loaded as something else")
             outcomes[f"{'signed' if signed else 'damaged'}_{outcome}"] += 1
-            if number % 1000 == 999:
-                print(f"  {dict(outcomes)}", flush=True)
+            if number % 500 == 499:
+                print(f"  {place.name}: {dict(outcomes)}", flush=True)
     grown = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     check(1024 * grown < GROWTH, f"{grown:,} kB of memory")
-    result = {
-        "files": outcomes.total(),
-        **outcomes,
-        "peak_MB": grown // 1000,
-        "slowest_seconds": round(slowest, 1),
-    }
+    result = {"outcomes": outcomes, "peak_MB": grown // 1000, "slowest_seconds": round(slowest, 1)}
     (place / "result.json").write_text(json.dumps(result))
 
 
