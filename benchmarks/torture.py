@@ -374,14 +374,8 @@ def files(place: Path, _: int, wanted: int) -> dict[str, Any]:
         newest = RunFolder(folder).newest_checkpoint()
         assert newest is not None
         shutil.copy(bad, newest)
-        command = [
-            sys.executable,
-            "-m",
-            "pongrad",
-            *["train", "--resume", "--frames", "30000", "--run"],
-            str(folder),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        command = [sys.executable, "-m", "pongrad", "train", "--resume", "--frames", "30000"]
+        done = subprocess.run([*command, "--run", str(folder)], capture_output=True, text=True)
         refused = done.returncode == 2 and done.stderr.count("\n") == 1
         loaded = done.returncode == 0 and not done.stderr
         check(refused or loaded, f"{bad.name}: exit code {done.returncode}: {done.stderr}")

@@ -152,6 +152,7 @@ def test_killed_and_resumed_is_as_if_never_killed(run, tmp_path):
     assert_metrics_of_three_updates(killed)
 
 
+@pytest.mark.parametrize("run", ["fast"], indirect=True)
 def test_a_second_signal_ends_at_once_and_damages_nothing(run, tmp_path):
     stopped = tmp_path / "run"
     process = started_and_after_two_updates(run, stopped)
@@ -178,6 +179,7 @@ def test_a_run_outlives_its_workers(run, tmp_path):
     assert weights(tmp_path / "run") == weights(run.folder)
 
 
+@pytest.mark.parametrize("run", ["fast"], indirect=True)
 def test_a_run_whose_workers_die_again_and_again_is_saved(run, tmp_path):
     process = started_and_after_two_updates(run, tmp_path / "run", stderr=subprocess.PIPE)
     while process.poll() is None:

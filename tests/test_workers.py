@@ -144,7 +144,7 @@ def peak_memory(agent, emulator):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB
 
 
-@hypothesis.settings(max_examples=30)
+@hypothesis.settings(max_examples=20)
 @hypothesis.given(data=st.data())
 def test_a_damaged_emulator_state_costs_a_worker_at_most(data, real_games, team_of_one, new_game):
     state = bytearray(real_games.ends[0].emulator)
