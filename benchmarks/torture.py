@@ -74,8 +74,8 @@ def session(phase: str, args: list[str]) -> None:
         return wrapped
 
     training.SECONDS_BETWEEN_CHECKPOINTS = SECONDS_BETWEEN_CHECKPOINTS
-    training.collect = showing(1, training.collect)  # type: ignore[attr-defined]
-    PPO.update = showing(2, PPO.update)  # type: ignore[method-assign]
+    training.collect = showing(1, training.collect)
+    PPO.update = showing(2, PPO.update)
     storage.save = showing(3, storage.save)
     pongrad(args)
 
@@ -172,7 +172,7 @@ def interrupted(
             moments[PHASES[phase.read_bytes()[0]]] += 1
             interrupt(process, folder)
             process = start(folder, RUN)
-        errors = process.stderr.read()  # type: ignore[union-attr]
+        errors = process.stderr.read()
         finished_before = process.returncode == 2 and "is finished" in errors
         check(process.returncode == 0 or finished_before, f"exit code {process.returncode}: {errors}")
         check(content(folder) == want, f"{folder} differs from the run that was left alone")
@@ -201,7 +201,7 @@ def workers(place: Path, wanted: int, _: int) -> dict[str, Any]:
             if victims:
                 rng.choice(victims).kill()
                 killed += 1
-        errors = process.stderr.read()  # type: ignore[union-attr]
+        errors = process.stderr.read()
         check(process.returncode == 0, f"exit code {process.returncode}: {errors}")
         check(content(folder) == want, f"{folder} differs from the run that was left alone")
         finished += 1
@@ -403,9 +403,8 @@ def files_here(place: Path, wanted: int) -> None:
     slowest = 0.0
     with Workers(intact.agent, 1) as team:
         list(team.advance(intact.games, 1))
-        ours = psutil.Process()
-        before = ours.memory_info().vms
-        resource.setrlimit(resource.RLIMIT_AS, (before + GROWTH, resource.RLIM_INFINITY))
+        most = psutil.Process().memory_info().vms + GROWTH
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
         for number in range(wanted):
             signed = number % 2 == 1
             if signed:
