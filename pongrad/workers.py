@@ -191,7 +191,7 @@ class Workers:
                 for worker in ready:
                     for answer in worker.answers():
                         idle.append(worker)
-                        yield playing.pop(worker), answer
+                        yield playing.pop(worker), _result(answer)
                 if stopping():
                     raise Interrupted
         finally:
@@ -214,7 +214,8 @@ class Workers:
         for worker in self._team:
             worker.give((function, *args))
         return [
-            next(answer for _ in itertools.count() for answer in worker.answers()) for worker in self._team
+            _result(next(answer for _ in itertools.count() for answer in worker.answers()))
+            for worker in self._team
         ]
 
 
@@ -268,17 +269,13 @@ class _Worker:
 
         Raises:
             WorkersDied: it died too often.
-            Exception: what the task raised.
         """
         try:
-            answer = self._pipe.recv()
+            return [self._pipe.recv()]
         except (EOFError, OSError):
             self._replace()
             self._send()
             return []
-        if isinstance(answer, BaseException):
-            raise answer
-        return [answer]
 
     def _send(self) -> None:
         while True:
@@ -300,6 +297,13 @@ class _Worker:
                 "delete its newest checkpoint)"
             )
         self.start()
+
+
+def _result(answer: Any) -> Any:
+    """What a task gave, or raises what it raised."""
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from pongrad import workers
+from pongrad.play import play
 from pongrad.workers import DEATHS, Interrupted, Workers, WorkersDied
 
 
@@ -160,5 +161,10 @@ def test_a_damaged_emulator_state_costs_a_worker_at_most(data, real_games, team_
 
 def test_what_fails_in_a_worker_is_raised_here(real_games):
     damaged = replace(real_games.starts[0], now=np.zeros(7000, np.uint16))  # more pixels than there are
-    with Workers(real_games.agent, 1) as team, pytest.raises(ValueError, match="broadcast"):
-        list(team.finish([damaged]))
+    with Workers(real_games.agent, 1) as team:
+        before = multiprocessing.active_children()
+        with pytest.raises(ValueError, match="broadcast"):
+            list(team.finish([damaged]))
+        with pytest.raises(ValueError, match="broadcast"):
+            team.everywhere(play, [damaged], 1)
+        assert multiprocessing.active_children() == before  # nothing has happened to the worker
