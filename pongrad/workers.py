@@ -77,8 +77,12 @@ class Workers:
             self.agent.network.weights[name][:] = array
         start = (agent.description(), memory, layout, SECONDS_A_TASK)
         self._team = [_Worker(f"pongrad-worker-{i}", start) for i in range(count)]
-        for worker in self._team:
-            worker.start()
+        try:
+            for worker in self._team:
+                worker.start()
+        except UserError:
+            self.__exit__()
+            raise
 
     def __repr__(self) -> str:
         return f"Workers({len(self._team)} processes, {self.agent})"
