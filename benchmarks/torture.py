@@ -11,6 +11,7 @@ Prints what came out, and exits with code 1 if anything was lost.
 """
 
 import argparse
+import contextlib
 import copy
 import json
 import mmap
@@ -26,7 +27,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def session(phase: str, args: list[str]) -> None:
 
     def showing(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*arguments: Any) -> Any:
-            shown[0], shown[1] = number, min(255, shown[1] + 1)
+            shown[0], shown[1] = number, (shown[1] + 1) % 256
             return function(*arguments)
 
         return wrapped
@@ -191,16 +191,19 @@ def workers(place: Path, wanted: int, _: int) -> dict[str, Any]:
         folder = place / f"killed{finished}" / "run"
         folder.parent.mkdir()
         process = start(folder, RUN)
+        phase = folder.with_name("phase")
         while process.poll() is None:
-            time.sleep(rng.uniform(0.1, 4))
-            victims = [
-                child
-                for child in psutil.Process(process.pid).children()
-                if "spawn_main" in " ".join(child.cmdline())
-            ]
-            if victims:
-                rng.choice(victims).kill()
-                killed += 1
+            for _ in range(rng.choice([1, 1, 2])):  # three times is too often, if it is for the same games
+                time.sleep(rng.uniform(0, 0.5))
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    children = psutil.Process(process.pid).children()
+                    victims = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+                    if victims:
+                        rng.choice(victims).kill()
+                        killed += 1
+            before = phase.read_bytes()
+            while phase.read_bytes() == before and process.poll() is None:
+                time.sleep(0.002)
         errors = process.stderr.read()
         check(process.returncode == 0, f"exit code {process.returncode}: {errors}")
         check(content(folder) == want, f"{folder} differs from the run that was left alone")
@@ -449,7 +452,7 @@ def resume(config: Any, team: Workers) -> str:
 TRIALS = {"kills": kills, "stops": stops, "workers": workers, "files": files, "disk": disk, "saving": saving}
 
 
-@contextmanager
+@contextlib.contextmanager
 def scratch(fast: bool) -> Iterator[Path]:
     """A folder to work in; in memory where no disk is measured."""
     memory = "/dev/shm" if fast and os.path.isdir("/dev/shm") else None
