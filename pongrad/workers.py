@@ -264,7 +264,8 @@ class _Worker:
     def give(self, message: tuple[Any, ...]) -> None:
         """Set it to a task: a function and its arguments."""
         self._message, self._deaths = message, 0
-        if not self._process:
+        if not (self._process and self._process.is_alive()):  # no death of this task, if it died before
+            self.kill()
             self.start()
         self._send()
 
