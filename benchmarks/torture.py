@@ -129,24 +129,29 @@ def kills(place: Path, wanted: int, _: int) -> dict[str, Any]:
 
 def stops(place: Path, wanted: int, _: int) -> dict[str, Any]:
     """Ask it to stop; how long it takes until it has saved and ended."""
-    seconds: list[float] = []
+    seconds: dict[str, list[float]] = {"saved": [], "ended": []}
 
     def stop(process: subprocess.Popen[str], folder: Path) -> None:
         number = random.choice([signal.SIGINT, signal.SIGTERM])
+        summary = folder / "summary.json"  # is written once everything is saved
+        before = summary.stat() if summary.exists() else None
         begun = time.monotonic()
         process.send_signal(number)
-        while process.poll() is None:
+        while process.poll() is None and (summary.stat() if summary.exists() else None) == before:
             time.sleep(0.005)
-        seconds.append(time.monotonic() - begun)
+        seconds["saved"].append(time.monotonic() - begun)
+        process.wait()
+        seconds["ended"].append(time.monotonic() - begun)
         check(process.returncode in (128 + number, -number, 0), f"it stopped with {process.returncode}")
-        if (folder / "summary.json").exists():
+        if summary.exists():
             checkpoint = RunFolder(folder).load_checkpoint()
             update = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["update"]
             check(checkpoint is not None and checkpoint.progress.update == update, "an update was not saved")
 
     result = interrupted(place, wanted, stop)
-    quantiles = {"median": statistics.median(seconds), "slowest": max(seconds)}
-    return result | {f"{name}_seconds": round(value, 2) for name, value in quantiles.items()}
+    for name, each in seconds.items():
+        result[f"{name}_seconds_median_and_slowest"] = round(statistics.median(each), 2), round(max(each), 2)
+    return result
 
 
 def interrupted(
