@@ -1,5 +1,6 @@
 """An agent: a network with what it needs to see and to act, and its file."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from pongrad.games import SCREEN, environment_options
 from pongrad.network import Array, Network
 from pongrad.vision import Vision, new_record, new_sight
 
-FORMAT = "pongrad-agent-1"
+FORMAT = "pongrad-agent-2"
+LARGEST = 2**28
+"""Bytes that a first layer may take up; a small file can ask for a million times as much."""
+
 CHAMPION = Path(__file__).with_name("champion.safetensors")
 
 Mind = tuple[tuple[Array, ...], np.uint64, bool]
@@ -143,6 +147,8 @@ class Agent:
         try:
             if "W1.pixels" in weights:
                 vision = _vision(metadata)
+                if 4 * vision.size * math.prod(weights["W1"].shape[1:]) > LARGEST:
+                    raise ValueError(f"a first layer of {vision.size} x {weights['W1'].shape[1:]}")
                 whole = np.zeros((vision.size, *weights["W1"].shape[1:]), np.float32)
                 whole[weights.pop("W1.pixels")] = weights["W1"]
                 weights["W1"] = whole
@@ -178,4 +184,8 @@ def _vision(description: dict[str, Any]) -> Vision:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in description["vision"].items()
     }
-    return Vision(**parts)
+    vision, usual = Vision(**parts), Vision()
+    for name, value in asdict(vision).items():  # the kernels are compiled for these types
+        if type(value) is not type(getattr(usual, name)):
+            raise TypeError(f"a vision with {name} {value!r}")
+    return vision

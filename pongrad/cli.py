@@ -105,12 +105,15 @@ def main(args: Sequence[str] | None = None) -> None:
         if isinstance(command, Recipe):
             from pongrad.training import train
 
-            age = time.time() - psutil.Process().create_time()  # the clock runs from the process's start
-            train(command, time.monotonic() - max(0.0, age))
+            age = time.time() - psutil.Process().create_time()  # the clock runs from the process's start,
+            train(command, time.monotonic() - (age if 0 < age < 60 else 0.0))  # unless it has been set anew
         else:
             command.run()
     except UserError as error:
         print(f"pongrad: {error}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError as error:
+        print(f"pongrad: not enough memory ({error}): use fewer neurons, games or steps", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

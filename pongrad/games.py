@@ -4,6 +4,8 @@ A `Game` is all there is to know about a game between two steps. Whoever holds t
 from it, any time, in any process, and will see what anybody else would have seen.
 """
 
+import contextlib
+import resource
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import ale_py
 import gymnasium
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from pongrad.errors import UserError
@@ -101,12 +104,35 @@ class Game:
         """
         if set(numbers) != set(_NUMBERS):
             raise ValueError(f"a game has {sorted(numbers)}, want {sorted(_NUMBERS)}")
-        return Game(
+        game = Game(
             **numbers | {"purpose": Purpose(numbers["purpose"])},
-            emulator=arrays["emulator"].astype(np.uint8).tobytes(),
-            before=arrays["before"].astype(np.uint16),
-            now=arrays["now"].astype(np.uint16),
+            emulator=arrays["emulator"].tobytes(),
+            before=arrays["before"],
+            now=arrays["now"],
         )
+        types = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
+        if types != {name: (array.dtype, 1) for name, array in Game("", 0, Purpose(0), 0).arrays().items()}:
+            raise ValueError(f"a game's arrays are {types}")
+        return game
+
+    def check(self, pixels: int) -> None:
+        """Raise ValueError if it cannot be a game under way.
+
+        Whoever plays on trusts these numbers: pixels are places in memory, and steps are random numbers to
+        draw. Whether the emulator can take up its state, `Emulator.check` says.
+
+        Args:
+            pixels: of the screen as the agent sees it.
+        """
+        for name, most in _LARGEST.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value <= most:
+                raise ValueError(f"game with {name} {value!r}, want a number from 0 to {most}")
+        if self.over is not False or (self.step == 0) != (not self.emulator):
+            raise ValueError(f"game {self.number} is over or has no emulator state")
+        for screen in (self.before.astype(np.int64), self.now.astype(np.int64)):
+            if (np.diff(screen, prepend=-1) <= 0).any() or (screen >= pixels).any():
+                raise ValueError(f"game {self.number} has pixels that are not on a screen")
 
     @property
     def env_seed(self) -> int:
@@ -123,6 +149,14 @@ class Game:
 
 
 _NUMBERS = ("id", "seed", "purpose", "number", "step", "held", "won", "lost", "over")
+_LARGEST = {"number": 2**32, "step": 27_000, "held": 5, "won": 21, "lost": 21}
+"""What a game's numbers may be at most; Gymnasium ends it after 27,000 steps."""
+
+_SPARE_MEMORY = 2**28
+"""Bytes that taking up a game may use; a damaged state can ask for thousands of millions."""
+
+_EMULATOR_ERRORS = (RuntimeError, SystemError, ValueError, MemoryError, IndexError, OverflowError)
+"""What the emulator has been seen to raise for damaged states, and what it may raise."""
 
 
 class Emulator:
@@ -160,6 +194,26 @@ class Emulator:
         self._ale.restoreState(ale_py.ALEState(game.emulator or self._start))
         self.held = game.held
         self.screen[:] = self._first_screen
+
+    def check(self, game: Game) -> None:
+        """Take up a game that comes from a file.
+
+        The emulator reads a state as raw bytes and trusts them, so that a damaged one may crash the process:
+        ask in one that can be spared.
+
+        Raises:
+            ValueError: the emulator cannot.
+        """
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        most = psutil.Process().memory_info().vms + _SPARE_MEMORY
+        with contextlib.suppress(OSError, ValueError):  # not every system can
+            resource.setrlimit(resource.RLIMIT_AS, (most, limits[1]))
+        try:
+            self.restore(game)
+        except _EMULATOR_ERRORS as error:
+            raise ValueError(f"the emulator cannot take up game {game.number}") from error
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limits)
 
     def save(self) -> bytes:
         """The emulator's state."""

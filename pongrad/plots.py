@@ -1,11 +1,12 @@
 """Pictures of runs, as PNG files; no display is needed."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pongrad.errors import UserError
+from pongrad import storage
 from pongrad.runs import RunFolder
 
 
@@ -29,7 +30,6 @@ def learning_curve(runs: Sequence[RunFolder], out: Path) -> None:
     axes[0].text(0.02, 0.5, " the computer is beaten", transform=axes[0].transAxes, color="tab:green",
                  fontsize=8, verticalalignment="bottom")  # fmt: skip
     axes[-1].legend(loc="upper left")
-    try:
-        figure.savefig(out, dpi=110)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}") from error
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110)
+    storage.write(out, picture.getvalue())

@@ -1,5 +1,11 @@
-"""The training loop: play, learn, write down, until it is enough."""
+"""The training loop: play, learn, write down, until it is enough.
 
+Only what stands between two updates, and is sound, is ever saved. Whatever goes wrong in between ends the
+session; the last checkpoint is then what a resume goes on from.
+"""
+
+import contextlib
+import math
 import signal
 import threading
 import time
@@ -7,17 +13,17 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.games import FRAMES_A_STEP, Game
-from pongrad.learners import Learner, collect, first_games, new_agent, new_learner, next_games
-from pongrad.network import Network
+from pongrad.learners import collect, first_games, new_agent, new_learner, next_games
 from pongrad.play import Stretch
 from pongrad.recipes import Recipe, flag
 from pongrad.runs import Checkpoint, Progress, RunFolder
-from pongrad.storage import Tensors
 from pongrad.terminal import Display
-from pongrad.workers import Interrupted, Workers, cores
+from pongrad.workers import Interrupted, Workers, WorkersDied, cores
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
@@ -36,13 +42,15 @@ def train(config: Recipe, started: float | None = None) -> dict[str, Any]:
         The content of the run's summary.json.
 
     Raises:
-        UserError: the configuration makes no sense or the run's folder cannot be used.
+        UserError: the configuration makes no sense, the run's folder cannot be used, numbers are no longer
+            finite, or workers die again and again.
         KeyboardInterrupt: Ctrl-C; everything has been saved.
         SystemExit: SIGTERM, with code 143; everything has been saved.
     """
     with Stopping() as stopping:
         training = Training(config, time.monotonic() if started is None else started)
-        training.run(stopping)
+        with contextlib.closing(training.folder):
+            training.run(stopping)
     stopping.exit()
     return training.summary()
 
@@ -63,21 +71,23 @@ class Training:
         self.workers = config.workers or cores()
         if config.resume:
             self.folder = RunFolder.open(config.run)
+            self.folder.lock()
             _check_same_learning(self.folder.config(), config)
         else:
             self.folder = RunFolder.create(config)
         self.agent = new_agent(config)
+        self.agent.check()
         self.games = first_games(config)
         self.progress = Progress()
-        optimiser_state: Tensors = {}
-        if checkpoint := self.folder.load_checkpoint():
-            self.agent = Agent(
-                Network(checkpoint.weights), config.game, self.agent.actions, self.agent.vision
-            )
+        self.learner = new_learner(config, self.agent)
+        self._saved: int | None = None  # the update of the newest checkpoint
+        if checkpoint := self.folder.load_checkpoint(self._checkpoint(), self.agent.vision.pixels):
+            for name, array in checkpoint.weights.items():
+                self.agent.network.weights[name][...] = array
+            self.learner.optimiser.load(checkpoint.optimiser)
             self.games = checkpoint.games
             self.progress = checkpoint.progress
-            optimiser_state = checkpoint.optimiser
-        self.learner = self._new_learner(optimiser_state)
+            self._saved = self.progress.update
         self._started = started - self.progress.seconds
         if config.resume and self._enough():
             raise UserError(f"{self.folder.path} is finished: give a later --frames, --minutes or --until")
@@ -86,47 +96,61 @@ class Training:
         self.folder.rewind_metrics(self.progress)
 
     def run(self, stopping: "Stopping") -> None:
-        """Train until it is enough or somebody asks to stop; either way everything is saved."""
-        config = self.config
-        with Workers(self.agent, self.workers) as workers, Display(self.folder, config) as display:
-            self.agent = workers.agent  # whose weights all processes share
-            self.learner = self._new_learner(self.learner.optimiser.state)
+        """Train until it is enough or somebody asks to stop; either way everything is saved.
+
+        Raises:
+            UserError: see `train`.
+        """
+        with Workers(self.agent, self.workers) as workers, Display(self.folder, self.config) as display:
+            self._share(workers)
             saved = time.monotonic()
-            try:
-                while not self._enough() and not stopping.asked():
+            died: WorkersDied | None = None
+            while not (died or self._enough() or stopping.asked()):
+                try:
                     self._one_update(workers, display, stopping)
-                    if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                        self._save()
-                        saved = time.monotonic()
-            except Interrupted:
-                pass
-            finally:
-                if stopping.asked():
-                    display.stopping()
-                self._save()
-                self.folder.finish(self.summary())
-                from pongrad import plots  # Matplotlib takes a second to import: not while starting
-
-                plots.learning_curve([self.folder], self.folder.path / "learning_curve.png")
+                except Interrupted:
+                    break
+                except WorkersDied as error:
+                    died = error
+                if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                    self._save()
+                    saved = time.monotonic()
+            if stopping.asked():
+                display.stopping()
+            self._save()
+            self.folder.finish(self.summary())
+            if died:
+                raise died
             display.end(self.progress, stopping.asked())
+            from pongrad import plots  # Matplotlib takes a second to import: not while starting, or saving
 
-    def _new_learner(self, optimiser_state: Tensors) -> Learner:
+            plots.learning_curve([self.folder], self.folder.path / "learning_curve.png")
+
+    def _try_on(self, workers: Workers) -> None:
+        """Have games that come from a file taken up where a crash costs nothing."""
         try:
-            self.agent.check()
-            learner = new_learner(self.config, self.agent)
-            learner.optimiser.load(optimiser_state)
-            if len(self.games) != self.config.num_games:
-                raise ValueError(f"{len(self.games)} games, want {self.config.num_games}")
-        except (KeyError, ValueError) as error:
-            raise UserError(f"the last checkpoint of {self.folder.path} is damaged ({error})") from error
-        return learner
+            workers.try_on(self.games)
+        except ValueError as error:
+            raise self.folder.damaged_checkpoint(error) from error
+
+    def _share(self, workers: Workers) -> None:
+        """Learn on the weights that all processes share."""
+        state = self.learner.optimiser.state
+        self.agent = workers.agent
+        self.learner = new_learner(self.config, self.agent)
+        self.learner.optimiser.load(state)
+        if self._saved is not None:
+            self._try_on(workers)
 
     def _one_update(self, workers: Workers, display: Display, stopping: "Stopping") -> None:
         """Play with one set of weights, then improve them."""
         progress = self.progress
         start = time.monotonic()
-        played = collect(self.config, workers, self.games, self.learner, stopping.asked)
-        losses = self.learner.update(progress.update, progress.frames)
+        with np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
+            played = collect(self.config, workers, self.games, self.learner, stopping.asked)
+            losses = self.learner.update(progress.update, progress.frames)
+        if not all(map(math.isfinite, losses.values())):
+            raise self._not_finite("the losses")
         rollouts = [rollout for stretches in played for rollout, _ in stretches]
         frames = FRAMES_A_STEP * sum(len(rollout) for rollout in rollouts)
         progress.update += 1
@@ -164,6 +188,7 @@ class Training:
         if mean > 0 and progress.beat_frames is None:
             progress.beat_frames = progress.frames
             progress.beat_seconds = round(progress.seconds, 3)
+            self._check_finite()
             self.folder.save_agent("beat.safetensors", self.agent, progress.about())
 
     def _enough(self) -> bool:
@@ -177,13 +202,39 @@ class Training:
     def _save(self) -> None:
         """Write a checkpoint, and the best agent so far (before 100 games are over: the newest)."""
         progress = self.progress
+        if self._saved == progress.update:
+            return
+        self._check_finite()
         if self._best is not None:
             self.folder.save_agent("best.safetensors", *self._best)
             self._best = None
         elif progress.best_mean_score_100 is None:
             self.folder.save_agent("best.safetensors", self.agent, progress.about())
-        self.folder.save_checkpoint(
-            Checkpoint(progress, self.agent.network.weights, self.learner.optimiser.state, self.games)
+        self.folder.save_checkpoint(self._checkpoint())
+        self._saved = progress.update
+
+    def _checkpoint(self) -> Checkpoint:
+        weights, state = self.agent.network.weights, self.learner.optimiser.state
+        return Checkpoint(self.config.learning, self.progress, weights, state, self.games)
+
+    def _check_finite(self) -> None:
+        """Raise UserError if weights or gradients (the optimiser's state has met them all) are not finite.
+
+        The losses are looked at after every update, and bad weights show in the next one's, so it is enough
+        to look at these before they are written.
+        """
+        for what, arrays in (
+            ("the weights", self.agent.network.weights),
+            ("the gradients", self.learner.optimiser.state),
+        ):
+            if not all(np.isfinite(array).all() for array in arrays.values()):
+                raise self._not_finite(what)
+
+    def _not_finite(self, what: str) -> UserError:
+        kept = "nothing was saved" if self._saved is None else f"update {self._saved} is kept"
+        return UserError(
+            f"{what} are no longer finite numbers at update {self.progress.update}; {kept}: start a new run "
+            f"with a --learning-rate below {self.config.learning['learning_rate']:g}"
         )
 
     def summary(self) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Worker processes, one a core, that play pieces of games.
 
 A worker keeps nothing of a game: it gets a game's value and sends back the rollout and the value after.
+So a worker that dies loses nothing: another takes its place, and its piece is played again.
 The agent's weights lie in memory that all processes share, so nothing is copied when they change; they
 change only while nobody plays.
 """
 
-import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from ctypes import c_byte
 from multiprocessing import connection
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -24,6 +25,12 @@ from pongrad.play import Rollout, Stretch, play, play_on
 
 PIECE = 500
 """Steps a worker plays before it hands the game back: about 0.1 s, long beside what restoring costs."""
+
+DEATHS = 3
+"""So many workers may die of one task before it is given up."""
+
+SECONDS_A_TASK = 300.0
+"""Of a processor: a task takes 0.1 s, and one that takes so long never ends. The worker dies of it."""
 
 _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -38,6 +45,10 @@ Layout = list[tuple[str, tuple[int, ...], str]]
 
 class Interrupted(Exception):
     """Play was broken off on request; the unfinished rollouts are gone, everything else is as it was."""
+
+
+class WorkersDied(UserError):
+    """One after the other, of the same task; the unfinished rollouts are gone, all else is as it was."""
 
 
 def cores() -> int:
@@ -64,42 +75,24 @@ class Workers:
         self.agent = Agent.from_description(agent.description(), _views(memory, layout))
         for name, array in agent.network.weights.items():
             self.agent.network.weights[name][:] = array
-        self._processes = []
-        self._pipes: list[Any] = []
-        # Processes started now will never hear of Ctrl-C or SIGTERM: these are for the one that learns.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        start = (agent.description(), memory, layout, SECONDS_A_TASK)
+        self._team = [_Worker(f"pongrad-worker-{i}", start) for i in range(count)]
         try:
-            for i in range(count):
-                here, there = _CONTEXT.Pipe()
-                process = _CONTEXT.Process(
-                    target=_work,
-                    args=(there, agent.description(), memory, layout),
-                    name=f"pongrad-worker-{i}",
-                    daemon=True,
-                )
-                process.start()
-                there.close()
-                self._processes.append(process)
-                self._pipes.append(here)
-        except OSError as error:
+            for worker in self._team:
+                worker.start()
+        except UserError:
             self.__exit__()
-            raise UserError(
-                f"cannot start {count} workers ({error.strerror}): use fewer --workers"
-            ) from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            raise
 
     def __repr__(self) -> str:
-        return f"Workers({len(self._processes)} processes, {self.agent})"
+        return f"Workers({len(self._team)} processes, {self.agent})"
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.kill()  # they hold nothing that could be lost
-        for process in self._processes:
-            process.join()
+        for worker in self._team:
+            worker.kill()
 
     def finish(
         self, games: Sequence[Game], stopping: Callable[[], bool] = lambda: False
@@ -119,13 +112,14 @@ class Workers:
 
         Raises:
             Interrupted: `stopping` said so.
+            WorkersDied: again and again, of the same piece.
         """
         pieces: list[list[Rollout]] = [[] for _ in games]
         waiting = dict(enumerate(games))  # nobody is playing these
         done: dict[int, Game] = {}
 
         def next_piece() -> _Task | None:
-            begun = [i for i in range(len(games)) if i not in done][: 2 * len(self._pipes)]
+            begun = [i for i in range(len(games)) if i not in done][: 2 * len(self._team)]
             ready = [i for i in begun if i in waiting]
             if not ready:
                 return None
@@ -162,6 +156,7 @@ class Workers:
 
         Raises:
             Interrupted: `stopping` said so.
+            WorkersDied: again and again, of the same piece.
         """
         dealt = 0
         played: dict[int, list[Stretch]] = {}
@@ -170,7 +165,7 @@ class Workers:
             nonlocal dealt
             if dealt == len(games):
                 return None
-            hand = range(dealt, dealt + max(1, (len(games) - dealt) // (2 * len(self._pipes))))
+            hand = range(dealt, dealt + max(1, (len(games) - dealt) // (2 * len(self._team))))
             dealt = hand.stop
             return hand, (play_on, [games[i] for i in hand], steps, len(games))
 
@@ -185,58 +180,135 @@ class Workers:
         self, next_task: Callable[[], "_Task | None"], stopping: Callable[[], bool]
     ) -> Iterator[tuple[Any, Any]]:
         """Keep all workers busy until there is no task left and all are done; yields (key, answer)."""
-        playing: dict[Any, Any] = {}
-        idle = list(self._pipes)
+        playing: dict[_Worker, Any] = {}
+        idle = list(self._team)
         try:
             while True:
                 while idle and (task := next_task()):
                     key, message = task
-                    pipe = idle.pop()
-                    self._send(pipe, message)
-                    playing[pipe] = key
+                    worker = idle.pop()
+                    playing[worker] = key
+                    worker.give(message)
                 if not playing:
                     return
-                for pipe in connection.wait(list(playing), timeout=0.1):
-                    key = playing.pop(pipe)
-                    idle.append(pipe)
-                    yield key, self._receive(pipe)
+                ready: Any = connection.wait(cast(Any, list(playing)), timeout=0.1)
+                for worker in ready:
+                    for answer in worker.answers():
+                        idle.append(worker)
+                        yield playing.pop(worker), _result(answer)
                 if stopping():
                     raise Interrupted
         finally:
-            for pipe in playing:  # a piece that nobody waits for must not answer the next question
-                with contextlib.suppress(EOFError, OSError):
-                    pipe.recv()
+            for worker in playing:  # nobody waits any more for what they are doing
+                worker.kill()
+
+    def try_on(self, games: Sequence[Game]) -> None:
+        """Let a worker take up games that come from a file.
+
+        Raises:
+            ValueError: the emulator cannot take them up.
+            WorkersDied: of taking them up.
+        """
+        hands = iter([(0, (_try_on, games))])
+        for _ in self._deal(lambda: next(hands, None), lambda: False):
+            pass
 
     def everywhere(self, function: Callable[..., Any], *args: Any) -> list[Any]:
         """What `function(agent, *args, emulator)` gives in each worker, all at the same time."""
-        for pipe in self._pipes:
-            self._send(pipe, (function, *args))
-        return [self._receive(pipe) for pipe in self._pipes]
+        for worker in self._team:
+            worker.give((function, *args))
+        return [
+            _result(next(answer for _ in itertools.count() for answer in worker.answers()))
+            for worker in self._team
+        ]
 
-    def _send(self, pipe: Any, message: Any) -> None:
+
+class _Worker:
+    """One place in the team: a process, replaced by a new one when it dies."""
+
+    def __init__(self, name: str, args: tuple[Any, ...]) -> None:
+        self._name = name
+        self._args = args
+        self._process: Any = None
+        self._pipe: Any = None
+
+    def start(self) -> None:
+        """Start the process; it is ready when it is."""
+        # A process started now will never hear of Ctrl-C or SIGTERM: these are for the one that learns.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
-            pipe.send(message)
+            self._pipe, there = _CONTEXT.Pipe()
+            self._process = _CONTEXT.Process(
+                target=_work, args=(there, *self._args), name=self._name, daemon=True
+            )
+            self._process.start()
+            there.close()
         except OSError as error:
-            raise UserError(self._obituary()) from error
+            self._process = None
+            raise UserError(f"cannot start a worker ({error.strerror}): use fewer --workers") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def _receive(self, pipe: Any) -> Any:
+    def kill(self) -> None:
+        """End the process, whatever it is doing: it holds nothing that could be lost."""
+        if self._process:
+            self._process.kill()
+            self._process.join()
+            self._pipe.close()
+            self._process = None
+
+    def fileno(self) -> int:
+        """What to wait for until there are answers."""
+        return self._pipe.fileno()
+
+    def give(self, message: tuple[Any, ...]) -> None:
+        """Set it to a task: a function and its arguments."""
+        self._message, self._deaths = message, 0
+        if not (self._process and self._process.is_alive()):  # no death of this task, if it died before
+            self.kill()
+            self.start()
+        self._send()
+
+    def answers(self) -> list[Any]:
+        """What came of the task, waiting for it; nothing if it died and a new process has been set to it.
+
+        Raises:
+            WorkersDied: it died too often.
+        """
         try:
-            answer = pipe.recv()
-        except (EOFError, OSError) as error:
-            raise UserError(self._obituary()) from error
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+            return [self._pipe.recv()]
+        except (EOFError, OSError):
+            self._replace()
+            self._send()
+            return []
 
-    def _obituary(self) -> str:
-        for process in self._processes:
-            process.join(0.1)
-            if process.exitcode is not None:
-                return (
-                    f"{process.name} died (exit code {process.exitcode}): try fewer --workers; "
-                    "a training run is saved, go on with --resume"
-                )
-        return "a worker stopped answering: try again; a training run is saved, go on with --resume"
+    def _send(self) -> None:
+        while True:
+            try:
+                self._pipe.send(self._message)
+                return
+            except OSError:  # it died while nobody was looking
+                self._replace()
+
+    def _replace(self) -> None:
+        self._process.join(1)
+        code = self._process.exitcode
+        self.kill()
+        self._deaths += 1
+        if self._deaths == DEATHS:
+            raise WorkersDied(
+                f"{DEATHS} workers died of the same games, the last with exit code {code}: free memory or "
+                "use fewer --workers; a training run is saved, go on with --resume (if they die again, "
+                "delete its newest checkpoint)"
+            )
+        self.start()
+
+
+def _result(answer: Any) -> Any:
+    """What a task gave, or raises what it raised."""
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:
@@ -248,8 +320,16 @@ def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:
     return views
 
 
-def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout) -> None:
+def _try_on(agent: Agent, games: Sequence[Game], emulator: Emulator) -> None:
+    for game in games:
+        emulator.check(game)
+
+
+def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout, seconds: float) -> None:
     """A worker's life: receive a task, do it, send back what came out, until the pipe closes."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # the emulator complains about damaged states; what matters is sent back
+        os.dup2(silence, stream)
     agent = Agent.from_description(description, _views(memory, layout))
     emulator = Emulator(agent.game)
     while True:
@@ -257,11 +337,13 @@ def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout) -
             function, *args = pipe.recv()
         except (EOFError, OSError):
             return
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # ends even a loop inside the emulator
         try:
             answer = function(agent, *args, emulator)
         except Exception as error:  # raised again where it can be seen
             error.add_note(traceback.format_exc())
             answer = error
+        signal.setitimer(signal.ITIMER_PROF, 0)
         try:
             pipe.send(answer)
         except OSError:

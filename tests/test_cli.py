@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 
 from pongrad.agent import CHAMPION, Agent
@@ -108,6 +110,25 @@ def test_damaged_agents_are_refused(capfd, agent_file, tmp_path, damage):
     path = tmp_path / "agent.safetensors"
     path.write_bytes(bad)
     assert str(path) in error_of(capfd, "evaluate", path)
+
+
+def test_a_clock_that_jumps_costs_no_time(monkeypatch):
+    """The run's clock starts with the process, but only if that can be a moment ago."""
+    started = []
+    monkeypatch.setattr("pongrad.training.train", lambda config, start: started.append(start))
+    for jump in (0, 1e6, -1e6):
+        now = time.time() + jump
+        born = now - jump - 5
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self, born=born: born)
+        main(["train"])
+    monotonic = time.monotonic()
+    assert [round(monotonic - start) for start in started] == [5, 0, 0]
+
+
+def test_a_network_larger_than_memory_is_the_users_error(capfd, tmp_path):
+    line = error_of(capfd, "train", "--run", tmp_path / "run", "--num-hidden-layer-neurons", 10**12)
+    assert "not enough memory" in line
 
 
 def test_a_resumed_run_may_not_learn_differently(capfd, tmp_path):

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +63,25 @@ def test_a_write_that_fails_changes_nothing(step, failure, existing, tmp_path, m
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_what_is_renamed_is_on_the_disk_and_so_is_its_name(tmp_path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, name=name, real=real: (calls.append(name), real(*args)))
+    storage.write(tmp_path / "a.txt", b"new")
+    assert calls == ["fsync", "replace", "fsync"]
+
+
+def test_what_a_killed_write_left_can_be_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        storage.write(tmp_path / "a.txt", b"new")
+    assert os.listdir(tmp_path) == [".a.txt.new"]
+    (tmp_path / "b.txt").write_text("")
+    storage.remove_unfinished(tmp_path)
+    assert os.listdir(tmp_path) == ["b.txt"]
+
+
 def test_a_folder_that_is_not_there_is_the_users_error(tmp_path, raises_one_line):
     assert "cannot write" in raises_one_line(storage.write, tmp_path / "no" / "a.txt", b"")
 
@@ -74,9 +95,13 @@ def test_tensors_and_metadata_come_back(tmp_path):
     storage.save(tmp_path / "a.safetensors", TENSORS, {"format": "test-1", "note": "Grüße", "n": [1, 2.5]})
     tensors, metadata = storage.load(tmp_path / "a.safetensors", "test-1")
     assert metadata == {"format": "test-1", "note": "Grüße", "n": [1, 2.5]}
-    assert tensors.keys() == TENSORS.keys()
-    for name, array in TENSORS.items():
-        assert tensors[name].dtype == array.dtype
+    assert_same(tensors, TENSORS)
+
+
+def assert_same(tensors, want):
+    assert tensors.keys() == want.keys()
+    for name, array in want.items():
+        assert (tensors[name].dtype, tensors[name].shape) == (array.dtype, array.shape)
         np.testing.assert_array_equal(tensors[name], array)
 
 
@@ -84,13 +109,24 @@ def saved(metadata):
     return safetensors.numpy.save(TENSORS, metadata)
 
 
-GOOD = saved({"pongrad": '{"format": "test-1"}'})
+def signed():
+    with tempfile.TemporaryDirectory() as folder:
+        storage.save(Path(folder, "a"), TENSORS, {"format": "test-1", "n": [1, 2.5]})
+        return Path(folder, "a").read_bytes()
+
+
+GOOD = signed()
 BAD_FILES = {
     "empty": b"",
     "text": b"not an agent at all\n",
     "a huge header": (2**62).to_bytes(8, "little") + GOOD[8:],
     "cut short": GOOD[:-1],
     "too long": GOOD + b"\0",
+    "another number": GOOD.replace(b"2.5", b"3.5"),
+    "another name": GOOD.replace(b'"W1"', b'"W2"'),
+    "another type": GOOD.replace(b"F32", b"I32"),
+    "a type that NumPy has not": GOOD.replace(b'"F64","shape":[1]', b'"F8_E4M3","shape":[8]'),
+    "without a checksum": saved({"pongrad": '{"format": "test-1"}'}),
     "a stranger's": saved(None),
     "of another format": saved({"pongrad": '{"format": "test-2"}'}),
     "without format": saved({"pongrad": "{}"}),
@@ -128,9 +164,42 @@ def test_a_changed_byte_is_harmless_or_the_users_error(place, value, tmp_path_fa
     path = tmp_path_factory.getbasetemp() / "changed.safetensors"
     path.write_bytes(GOOD[:place] + bytes([value]) + GOOD[place + 1 :])
     try:
-        storage.load(path, "test-1")
+        tensors, metadata = storage.load(path, "test-1")
     except UserError as error:
         assert "\n" not in str(error)
+    else:
+        assert_same(tensors, TENSORS)
+        assert metadata == {"format": "test-1", "n": [1, 2.5]}
+
+
+@pytest.mark.parametrize(
+    ("version", "says"), [("2", "newer pongrad"), ("0", "older pongrad"), ("x", "not a file")]
+)
+def test_a_file_of_another_version_is_said_to_be_one(version, says, tmp_path, raises_one_line):
+    storage.save(tmp_path / "a", TENSORS, {"format": f"test-{version}"})
+    assert says in raises_one_line(storage.load, tmp_path / "a", "test-1")
+
+
+def test_sizes_are_looked_at_before_anything_is_read(tmp_path, raises_one_line, monkeypatch):
+    monkeypatch.setattr(safetensors, "safe_open", lambda *_: 1 / 0)
+    with open(tmp_path / "a", "wb") as file:  # a file with a hole takes no room on the disk
+        file.write(GOOD)
+        file.truncate(storage.LARGEST_FILE + 1)
+    assert "none of ours is larger" in raises_one_line(storage.load, tmp_path / "a", "test-1")
+    (tmp_path / "b").write_bytes((len(GOOD) - 7).to_bytes(8, "little") + GOOD[8:])
+    assert "cut short" in raises_one_line(storage.load, tmp_path / "b", "test-1")
+    assert "cut short" in raises_one_line(storage.load, Path("/dev/zero"), "test-1")
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path, raises_one_line, monkeypatch):
+    monkeypatch.setattr(storage, "LARGEST_FILE", len(GOOD) - 1)
+    line = raises_one_line(storage.save, tmp_path / "a", TENSORS, {"format": "test-1", "n": [1, 2.5]})
+    assert "use fewer neurons" in line and not (tmp_path / "a").exists()
+
+
+def test_a_message_is_one_line_whatever_a_file_says():
+    message = str(UserError("a tensor named \x1b[2J\nW1\r" + "x" * 10_000))
+    assert message.isprintable() and len(message) < 2000
 
 
 # --- Agents ---------------------------------------------------------------------------------------------
@@ -162,6 +231,15 @@ def test_a_small_file_holds_the_pixels_that_matter(new_agent, tmp_path):
     np.testing.assert_array_equal(loaded.network.weights["W2"], agent.network.weights["W2"])
     assert loaded.network.weights["W1"].dtype == np.float32
     assert (tmp_path / "small.safetensors").stat().st_size < 2000
+
+
+def test_a_small_file_cannot_ask_for_a_large_network(new_agent, tmp_path, raises_one_line):
+    path, pixels = tmp_path / "a.safetensors", np.empty(0, np.uint16)
+    weights = {"W1": np.empty((0, 10**6), np.float16), "W2": np.empty((10**6, 1), np.float16)}
+    storage.save(
+        path, {**weights, "W1.pixels": pixels}, {"format": FORMAT, **new_agent(hidden=(4,)).description()}
+    )
+    assert "a first layer of 6400 x (1000000,)" in raises_one_line(Agent.load, path)
 
 
 def test_pixels_off_the_screen_are_the_users_error(new_agent, tmp_path, raises_one_line):
@@ -206,6 +284,7 @@ BAD_DESCRIPTIONS = {
     "a vision that is no dictionary": {"vision": [35, 195]},
     "a vision of text": {"vision": {"top": "35"}},
     "no stride": {"vision": {"stride": 0}},
+    "a vision of other types": {"vision": {"outline": "yes"}},
 }
 
 

@@ -1,6 +1,7 @@
 """A run as a user starts it: complete folder, same bytes on any number of workers, exact stop and resume,
 and real, if short, learning."""
 
+import contextlib
 import json
 import os
 import pty
@@ -11,10 +12,13 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
+import psutil
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pongrad import Agent, Classic, Fast
+from pongrad.errors import UserError
 from pongrad.runs import RunFolder
 from pongrad.training import Training
 
@@ -102,9 +106,9 @@ def test_any_number_of_workers_gives_the_same_bytes(run, tmp_path, workers):
     assert weights(tmp_path / "run") == weights(run.folder)
 
 
-def started_and_after_two_updates(run, folder):
+def started_and_after_two_updates(run, folder, **how):
     line = command("--run", folder, *run.flags, "--workers", 2)
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **how)
     while process.poll() is None:
         if len(RunFolder(folder).metrics()) == 2:
             return process
@@ -125,8 +129,13 @@ def test_stopped_and_resumed_is_as_if_never_stopped(run, tmp_path, number, code)
     done = subprocess.run(command("--run", stopped, "--resume"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert weights(stopped) == weights(run.folder)
-    updates = [line["update"] for line in RunFolder(stopped).metrics()]
-    assert updates == [1, 2, 3]
+    assert_metrics_of_three_updates(stopped)
+
+
+def assert_metrics_of_three_updates(folder):
+    assert [line["update"] for line in RunFolder(folder).metrics()] == [1, 2, 3]
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [event.value for event in events.Scalars("update")] == [1, 2, 3]
 
 
 def test_killed_and_resumed_is_as_if_never_killed(run, tmp_path):
@@ -140,7 +149,74 @@ def test_killed_and_resumed_is_as_if_never_killed(run, tmp_path):
     done = subprocess.run(command("--run", killed, "--resume"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert weights(killed) == weights(run.folder)
-    assert [line["update"] for line in RunFolder(killed).metrics()] == [1, 2, 3]
+    assert_metrics_of_three_updates(killed)
+
+
+@pytest.mark.parametrize("run", ["fast"], indirect=True)
+def test_a_second_signal_ends_at_once_and_damages_nothing(run, tmp_path):
+    stopped = tmp_path / "run"
+    process = started_and_after_two_updates(run, stopped)
+    process.send_signal(signal.SIGINT)
+    while "Stopping" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) in (-signal.SIGINT, 130)  # 130: it had saved already
+    done = subprocess.run(command("--run", stopped, "--resume"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert weights(stopped) == weights(run.folder)
+
+
+def children(process):
+    return [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+
+
+def test_a_run_outlives_its_workers(run, tmp_path):
+    process = started_and_after_two_updates(run, tmp_path / "run")
+    for worker in children(process):
+        worker.kill()
+    process.communicate()
+    assert process.returncode == 0
+    assert weights(tmp_path / "run") == weights(run.folder)
+
+
+@pytest.mark.parametrize("run", ["fast"], indirect=True)
+def test_a_run_whose_workers_die_again_and_again_is_saved(run, tmp_path):
+    process = started_and_after_two_updates(run, tmp_path / "run", stderr=subprocess.PIPE)
+    while process.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for worker in children(process):
+                worker.kill()
+        time.sleep(0.01)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert re.fullmatch(r"pongrad: 3 workers died .* go on with --resume .*\n", errors)
+    assert newest_checkpoint(tmp_path / "run").progress.update == 2
+
+
+@pytest.mark.parametrize("recipe", ["fast", "classic"])
+def test_numbers_that_are_not_finite_end_the_run_before_it_is_saved(recipe, tmp_path):
+    flags = ["--recipe", recipe, "--num-hidden-layer-neurons", 4, "--learning-rate", 1e38, "--workers", 2]
+    line = command("--run", tmp_path / "run", *flags)
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"pongrad: the .* are no longer finite .* --learning-rate below 1e\+38\n", done.stderr
+    )
+    assert not list((tmp_path / "run").glob("**/*.safetensors"))
+
+
+def test_what_is_not_finite_is_never_written(tmp_path):
+    training = Training(Fast(run=tmp_path / "run", num_hidden_layer_neurons=4), time.monotonic())
+    training._save()
+    for arrays in (training.agent.network.weights, training.learner.optimiser.state):
+        for value in (np.nan, np.inf):
+            arrays["W2"][0, 0] = value
+            training.progress.update += 1
+            with pytest.raises(UserError, match="update 0 is kept"):
+                training._save()
+            arrays["W2"][0, 0] = 0
+    assert newest_checkpoint(tmp_path / "run").progress.update == 0
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
 
 
 def test_a_finished_run_can_be_extended(run, tmp_path):

@@ -1,15 +1,21 @@
 """Workers change how long play takes, nothing else; and what goes wrong in one comes to light."""
 
+import contextlib
+import itertools
 import multiprocessing
 import os
+import resource
 import signal
 from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
-from pongrad.errors import UserError
-from pongrad.workers import Interrupted, Workers
+from pongrad import workers
+from pongrad.play import play
+from pongrad.workers import DEATHS, Interrupted, Workers, WorkersDied
 
 
 @pytest.fixture(autouse=True)
@@ -59,20 +65,106 @@ def test_play_can_be_interrupted_and_taken_up_again(real_games, same_rollout):
     same_rollout(rollout, real_games.rollouts[2])
 
 
-def test_a_killed_worker_is_reported(real_games):
+def kill_workers():
+    """As if the system had run out of memory."""
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGKILL)
+    return False
+
+
+@pytest.mark.parametrize("moment", ["starting", "idle", "playing"])
+def test_a_killed_worker_is_replaced_and_its_piece_played_again(moment, real_games, same_rollout, same_game):
+    asked = itertools.count()
+
+    def kill_once_playing():  # asked once the games have been dealt out
+        return moment == "playing" and next(asked) == 0 and kill_workers()
+
     with Workers(real_games.agent, 2) as team:
-        victim = multiprocessing.active_children()[0]
+        if moment == "idle":
+            list(team.finish(real_games.starts[:1]))
+        before = {process.pid for process in multiprocessing.active_children()}
+        if moment != "playing":
+            kill_workers()
+        finished = [stretch for (stretch,) in team.finish(real_games.starts, kill_once_playing)]
+        assert not before & {process.pid for process in multiprocessing.active_children()}
+    for (rollout, game), want, end in zip(finished, real_games.rollouts, real_games.ends, strict=True):
+        same_rollout(rollout, want)
+        same_game(game, end)
 
-        def kill():  # once the games have been dealt out
-            os.kill(victim.pid, signal.SIGKILL)
-            return False
 
-        with pytest.raises(UserError, match=r"died \(exit code -9\)") as error:
-            list(team.finish(real_games.starts, stopping=kill))
+def test_workers_that_die_of_one_piece_again_and_again_end_play(real_games):
+    message = rf"^{DEATHS} workers died .* exit code -9"
+    with Workers(real_games.agent, 1) as team, pytest.raises(WorkersDied, match=message) as error:
+        list(team.finish(real_games.starts, stopping=kill_workers))
     assert "\n" not in str(error.value)
+
+
+def spin(agent, log, emulator):
+    with open(log, "a") as file:
+        file.write("x")
+    while True:
+        pass
+
+
+def greet(agent, whom, emulator):
+    return f"hello {whom}"
+
+
+def test_a_worker_that_never_ends_is_replaced(real_games, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "SECONDS_A_TASK", 0.5)
+    with Workers(real_games.agent, 1) as team:
+        with pytest.raises(WorkersDied, match=f"exit code -{signal.SIGPROF:d}"):
+            team.everywhere(spin, tmp_path / "log")
+        assert (tmp_path / "log").read_text() == "x" * DEATHS
+        assert team.everywhere(greet, "again") == ["hello again"]
+
+
+def under_way(real_games, **changes):
+    return replace(real_games.ends[0], over=False, **changes)
+
+
+@pytest.fixture(scope="module")
+def team_of_one(real_games):
+    with Workers(real_games.agent, 1) as team:
+        yield team
+
+
+def test_an_emulator_state_that_asks_for_2_gigabytes_is_refused(real_games, team_of_one):
+    """The lengths of its parts stand in the state, here that of the last one."""
+    state = bytearray(real_games.ends[0].emulator)
+    state[24:28] = (2**31 - 1).to_bytes(4, "little")
+    (before,) = team_of_one.everywhere(peak_memory)
+    team_of_one.try_on([under_way(real_games)])
+    with pytest.raises(ValueError, match="cannot take up game 0"):
+        team_of_one.try_on([under_way(real_games, emulator=bytes(state))])
+    (after,) = team_of_one.everywhere(peak_memory)
+    assert after - before < 500_000
+
+
+def peak_memory(agent, emulator):
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB
+
+
+@hypothesis.settings(max_examples=20)
+@hypothesis.given(data=st.data())
+def test_a_damaged_emulator_state_costs_a_worker_at_most(data, real_games, team_of_one, new_game):
+    state = bytearray(real_games.ends[0].emulator)
+    for _ in range(data.draw(st.sampled_from([1, 10, 100]), "changes")):
+        place = data.draw(st.integers(0, len(state) - 1), "place")
+        state[place] = data.draw(st.integers(0, 255), "value")
+    game = under_way(real_games, emulator=bytes(state))
+    with contextlib.suppress(ValueError, WorkersDied):
+        team_of_one.try_on([game])
+        list(team_of_one.advance([game], 20))
+    list(team_of_one.advance([new_game()], 1))  # they go on playing
 
 
 def test_what_fails_in_a_worker_is_raised_here(real_games):
     damaged = replace(real_games.starts[0], now=np.zeros(7000, np.uint16))  # more pixels than there are
-    with Workers(real_games.agent, 1) as team, pytest.raises(ValueError, match="broadcast"):
-        list(team.finish([damaged]))
+    with Workers(real_games.agent, 1) as team:
+        before = multiprocessing.active_children()
+        with pytest.raises(ValueError, match="broadcast"):
+            list(team.finish([damaged]))
+        with pytest.raises(ValueError, match="broadcast"):
+            team.everywhere(play, [damaged], 1)
+        assert multiprocessing.active_children() == before  # nothing has happened to the worker
