@@ -1,4 +1,4 @@
-"""The command line: `pongrad train`, `pongrad evaluate`, `pongrad bench`."""
+"""The command line: `pongrad train`, `pongrad evaluate`, `pongrad record` and all the others."""
 
 import argparse
 import contextlib
@@ -75,6 +75,64 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Record:
+    """Make a video of a fresh game against the computer."""
+
+    agent_and_out: Annotated[Positional[tuple[Path, ...]], arg(metavar="[AGENT] OUT")]
+    """Who plays, as for evaluate (champion unless told otherwise), and the video's name, in .mp4 or .gif."""
+    inside: bool = False
+    """Show what goes on inside the agent beside the game."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Which game: the first that evaluate plays with this seed."""
+    seconds: Annotated[float | None, arg(metavar="S", help_behavior_hint="(default: all of the game)")] = None
+    """How much of the game."""
+
+    def run(self) -> None:
+        """Write the file and say what is on it."""
+        from pongrad.agent import Agent
+        from pongrad.video import check_name, record
+
+        if not 1 <= len(self.agent_and_out) <= 2:
+            raise UserError(
+                "give the video's name, and before it the agent if you like: record champion a.mp4"
+            )
+        agent, out = (Path("champion"), *self.agent_and_out)[-2:]
+        _at_least("seed", self.seed, 0)
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise UserError(f"--seconds must be above 0, not {self.seconds}")
+        check_name(out)
+        game = record(Agent.load(agent), out, self.seed, self.inside, self.seconds)
+        print(f"{out}: {game.step * 4 / 60:.0f} seconds of play, {game.won}-{game.lost}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Compare the learning curves of runs."""
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    """The runs' folders."""
+    out: Annotated[Path, arg(metavar="OUT", aliases=("-o",))]
+    """The picture's name, in .png, .pdf or .svg."""
+
+    def run(self) -> None:
+        """Write the picture."""
+        from pongrad.plots import learning_curve
+        from pongrad.runs import RunFolder
+
+        if not self.runs:
+            raise UserError("give at least one run's folder: pongrad plot runs/fast-seed1 -o curve.png")
+        if self.out.suffix not in (".png", ".pdf", ".svg"):
+            raise UserError(
+                f"cannot make a picture named {self.out}: its name must end in .png, .pdf or .svg"
+            )
+        for run in self.runs:
+            if not (run / "config.json").is_file():
+                raise UserError(f"there is no run in {run}: give the folder of one")
+        learning_curve([RunFolder(run) for run in self.runs], self.out)
+        print(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """Measure how fast it plays and learns, beside the emulator alone and beside classic.py."""
 
@@ -140,6 +198,8 @@ def _command(args: list[str]) -> Any:
     Command = (
         Annotated[recipe, subcommand("train", description="Train an agent.")]  # type: ignore[valid-type]
         | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Record, subcommand("record")]
+        | Annotated[Plot, subcommand("plot")]
         | Annotated[Bench, subcommand("bench")]
     )
     return _parse(Command, args)

@@ -1,0 +1,110 @@
+"""Videos, as .mp4 or .gif; no display is needed."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+
+from pongrad.agent import Agent
+from pongrad.errors import UserError
+from pongrad.games import Emulator, Game, Purpose
+from pongrad.moments import moments
+from pongrad.pictures import Inside, Picture, enlarge
+
+FRAMES_A_SECOND = 60
+_GIF_FRAMES_A_SECOND = 20  # a GIF counts in hundredths of a second, so 60 cannot be had
+_PALETTE = "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=none:diff_mode=rectangle"
+
+
+def check_name(out: Path) -> None:
+    """Raise UserError unless a video can be written there."""
+    if out.suffix not in (".mp4", ".gif"):
+        raise UserError(f"cannot make a video named {out}: its name must end in .mp4 or .gif")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"cannot write {out}: there is no folder {out.parent}")
+
+
+def record(agent: Agent, out: Path, seed: int, inside: bool, seconds: float | None) -> Game:
+    """Write a video of the first fresh game that `evaluate` plays with this seed.
+
+    Args:
+        agent: who plays, in its own way (`agent.greedy`).
+        out: a name that ends in .mp4 or .gif.
+        seed: what the game's randomness comes from.
+        inside: whether to show what goes on inside the agent beside the game.
+        seconds: of play to show; None: all of the game.
+
+    Returns:
+        The game's number, score and steps as they were at the video's end.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    game = Game(agent.game, seed, Purpose.EVALUATION, 0)
+    panel = Inside(agent) if inside else None
+    steps = won = lost = 0
+    with writer(out) as add:
+        for moment in moments(agent, game, Emulator(agent.game)):
+            if seconds is not None and moment.step * len(moment.frames) >= seconds * FRAMES_A_SECOND:
+                break
+            beside = panel.draw(moment) if panel else None
+            for frame in moment.frames:
+                picture = enlarge(frame)
+                add(picture if beside is None else np.hstack([picture, beside]))
+            steps, won, lost = moment.step + 1, moment.won, moment.lost
+    return Game(agent.game, seed, Purpose.EVALUATION, 0, steps, won=won, lost=lost)
+
+
+@contextlib.contextmanager
+def writer(out: Path) -> Iterator["_Add"]:
+    """What takes the pictures of a video, 60 a second, all of the first one's size.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    check_name(out)
+    add = _Add(out)
+    try:
+        yield add
+    except OSError as error:  # ffmpeg has gone: the disk is full, the file may not be written
+        raise UserError(f"cannot write {out}: free or choose another folder") from error
+    finally:
+        add.close()
+    if not out.is_file() or not out.stat().st_size:
+        raise UserError(f"cannot write {out}: free or choose another folder")
+
+
+class _Add:
+    """Hands pictures to ffmpeg, which is started with the first."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._is_gif = out.suffix == ".gif"
+        self._every = FRAMES_A_SECOND // _GIF_FRAMES_A_SECOND if self._is_gif else 1
+        self._count = 0
+        self._ffmpeg: Any = None
+
+    def __call__(self, picture: Picture) -> None:
+        if self._ffmpeg is None:
+            height, width = picture.shape[:2]
+            kind: dict[str, Any] = (
+                {"codec": "gif", "quality": None, "pix_fmt_out": "pal8", "output_params": ["-vf", _PALETTE]}
+                if self._is_gif
+                else {"codec": "libx264", "quality": None, "output_params": ["-crf", "20"]}
+            )
+            self._ffmpeg = imageio_ffmpeg.write_frames(
+                str(self._out), (width, height), fps=FRAMES_A_SECOND // self._every,
+                macro_block_size=2, ffmpeg_log_level="quiet", **kind,
+            )  # fmt: skip
+            self._ffmpeg.send(None)
+        if self._count % self._every == 0:
+            self._ffmpeg.send(np.ascontiguousarray(picture))
+        self._count += 1
+
+    def close(self) -> None:
+        """Wait until the file is complete."""
+        if self._ffmpeg is not None:
+            self._ffmpeg.close()
