@@ -106,6 +106,35 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Watch an agent play the computer, and look inside it, on a page in the browser."""
+
+    agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
+    """A run's folder (its best agent), a .safetensors file, or champion: the one that ships."""
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Where to listen; 0.0.0.0 lets other machines look, a phone for example."""
+    port: Annotated[int, arg(metavar="N")] = 8021
+    """Where to listen."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Which games: those that evaluate plays with this seed."""
+
+    def run(self) -> None:
+        """Serve the page until Ctrl-C."""
+        import asyncio
+
+        from pongrad import web
+        from pongrad.agent import Agent
+        from pongrad.watch import Watch, folder_of
+
+        _at_least("seed", self.seed, 0)
+        agent = Agent.load(self.agent)
+        listening = web.listen(self.host, self.port)
+        print(f"{self.agent} plays at {web.url(listening)} (Ctrl-C ends it)", flush=True)
+        show = Watch(agent, str(self.agent), folder_of(self.agent), self.seed)
+        asyncio.run(web.serve(show, listening, self.host, web.Hall()))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plot:
     """Compare the learning curves of runs."""
 
@@ -198,6 +227,7 @@ def _command(args: list[str]) -> Any:
     Command = (
         Annotated[recipe, subcommand("train", description="Train an agent.")]  # type: ignore[valid-type]
         | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Watch, subcommand("watch")]
         | Annotated[Record, subcommand("record")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Bench, subcommand("bench")]

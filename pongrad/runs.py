@@ -137,7 +137,8 @@ class RunFolder:
 
     def write_config(self, config: Recipe) -> None:
         """Write how the run is made and when it is to stop; a resumed run may have been given a later end."""
-        settings = {name: value for name, value in asdict(config).items() if name not in ("run", "resume")}
+        of_the_session = ("run", "resume", "live")
+        settings = {name: value for name, value in asdict(config).items() if name not in of_the_session}
         versions = {package: version(package) for package in PACKAGES}
         versions["python"] = platform.python_version()
         storage.write_json(self.path / "config.json", {**settings, "versions": versions})

@@ -1,5 +1,6 @@
 """The training loop: play, learn, write down, until it is enough."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -88,9 +89,18 @@ class Training:
     def run(self, stopping: "Stopping") -> None:
         """Train until it is enough or somebody asks to stop; either way everything is saved."""
         config = self.config
-        with Workers(self.agent, self.workers) as workers, Display(self.folder, config) as display:
+        with (
+            Workers(self.agent, self.workers) as workers,
+            Display(self.folder, config) as display,
+            contextlib.ExitStack() as stack,
+        ):
             self.agent = workers.agent  # whose weights all processes share
             self.learner = self._new_learner(self.learner.optimiser.state)
+            if config.live:
+                from pongrad.live import Live  # a web server: not for those who do not want one
+
+                page = stack.enter_context(Live(workers.shared, self.folder))
+                display.page(page.url)
             saved = time.monotonic()
             try:
                 while not self._enough() and not stopping.asked():

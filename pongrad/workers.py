@@ -25,8 +25,8 @@ from pongrad.play import Rollout, Stretch, play, play_on
 PIECE = 500
 """Steps a worker plays before it hands the game back: about 0.1 s, long beside what restoring costs."""
 
-_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
-_CONTEXT = multiprocessing.get_context("spawn")
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+CONTEXT = multiprocessing.get_context("spawn")
 
 
 _Task = tuple[Any, tuple[Any, ...]]
@@ -34,6 +34,9 @@ _Task = tuple[Any, tuple[Any, ...]]
 
 Layout = list[tuple[str, tuple[int, ...], str]]
 """Names, shapes and dtypes of the weights in shared memory."""
+
+Shared = tuple[dict[str, Any], Any, Layout]
+"""An agent's description, and its weights in shared memory."""
 
 
 class Interrupted(Exception):
@@ -50,6 +53,7 @@ class Workers:
 
     Attributes:
         agent: the agent they play. Its weights are shared: a change is seen by all.
+        shared: the same as another process can be given it; there `shared_agent` makes the agent of it.
     """
 
     def __init__(self, agent: Agent, count: int) -> None:
@@ -60,20 +64,21 @@ class Workers:
             count: how many processes.
         """
         layout = [(name, array.shape, array.dtype.str) for name, array in agent.network.weights.items()]
-        memory = _CONTEXT.RawArray(c_byte, sum(array.nbytes for array in agent.network.weights.values()))
+        memory = CONTEXT.RawArray(c_byte, sum(array.nbytes for array in agent.network.weights.values()))
         self.agent = Agent.from_description(agent.description(), _views(memory, layout))
         for name, array in agent.network.weights.items():
             self.agent.network.weights[name][:] = array
+        self.shared: Shared = agent.description(), memory, layout
         self._processes = []
         self._pipes: list[Any] = []
         # Processes started now will never hear of Ctrl-C or SIGTERM: these are for the one that learns.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             for i in range(count):
-                here, there = _CONTEXT.Pipe()
-                process = _CONTEXT.Process(
+                here, there = CONTEXT.Pipe()
+                process = CONTEXT.Process(
                     target=_work,
-                    args=(there, agent.description(), memory, layout),
+                    args=(there, *self.shared),
                     name=f"pongrad-worker-{i}",
                     daemon=True,
                 )
@@ -248,9 +253,14 @@ def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:
     return views
 
 
+def shared_agent(description: dict[str, Any], memory: Any, layout: Layout) -> Agent:
+    """The agent around weights that all processes share."""
+    return Agent.from_description(description, _views(memory, layout))
+
+
 def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout) -> None:
     """A worker's life: receive a task, do it, send back what came out, until the pipe closes."""
-    agent = Agent.from_description(description, _views(memory, layout))
+    agent = shared_agent(description, memory, layout)
     emulator = Emulator(agent.game)
     while True:
         try:

@@ -79,6 +79,10 @@ def error_of(capfd, *args):
         ("plot -o curve.png", "at least one run"),
         ("plot nowhere -o curve.png", "there is no run in nowhere"),
         ("plot nowhere -o curve.txt", "must end in .png"),
+        ("watch nobody.safetensors", "no such file: nobody.safetensors"),
+        ("watch {agent} --port 70000", "give another --port"),
+        ("watch {agent} --host 192.0.2.1", "cannot listen on 192.0.2.1"),
+        ("watch {agent} --seed -1", "--seed must be 0 or more"),
         ("bench --seconds 0", "--seconds must be above 0"),
         ("bench --workers 0", "--workers must be 1 or more"),
     ],
@@ -170,7 +174,8 @@ def test_bench_measures_everything():
 
 
 def test_importing_the_package_is_cheap():
-    code = "import sys, pongrad; print([m for m in ('numba', 'ale_py', 'matplotlib') if m in sys.modules])"
+    heavy = ("numba", "ale_py", "matplotlib", "uvicorn")
+    code = f"import sys, pongrad; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
