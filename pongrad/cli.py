@@ -135,6 +135,33 @@ class Watch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timelapse:
+    """Make a video of a run's agent at every stage of its life, playing the same opening side by side."""
+
+    agent_run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """The run's folder."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The video's name, in .mp4 or .gif."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Which opening: that of the first game that evaluate plays with this seed."""
+    seconds: Annotated[float, arg(metavar="S")] = 20.0
+    """How much of it."""
+
+    def run(self) -> None:
+        """Write the file and say what is on it."""
+        from pongrad.runs import RunFolder
+        from pongrad.video import check_name, timelapse
+
+        _at_least("seed", self.seed, 0)
+        if not 0 < self.seconds < float("inf"):
+            raise UserError(f"--seconds must be above 0, not {self.seconds}")
+        check_name(self.out)
+        _check_run(self.agent_run)
+        count = timelapse(RunFolder(self.agent_run), self.out, self.seed, self.seconds)
+        print(f"{self.out}: {count} stages of {self.agent_run} side by side")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plot:
     """Compare the learning curves of runs."""
 
@@ -155,8 +182,7 @@ class Plot:
                 f"cannot make a picture named {self.out}: its name must end in .png, .pdf or .svg"
             )
         for run in self.runs:
-            if not (run / "config.json").is_file():
-                raise UserError(f"there is no run in {run}: give the folder of one")
+            _check_run(run)
         learning_curve([RunFolder(run) for run in self.runs], self.out)
         print(self.out)
 
@@ -229,6 +255,7 @@ def _command(args: list[str]) -> Any:
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Watch, subcommand("watch")]
         | Annotated[Record, subcommand("record")]
+        | Annotated[Timelapse, subcommand("timelapse")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Bench, subcommand("bench")]
     )
@@ -255,6 +282,11 @@ def _one_line_errors(prog: str) -> Iterator[None]:
         rule = next((i for i, line in enumerate(lines) if set(line) <= set("─╰╯")), len(lines))
         message = re.sub(r"\s+", " ", " ".join(lines[:rule]))
         raise UserError(f"{message}; see {prog} --help") from None
+
+
+def _check_run(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"there is no run in {folder}: give the folder of one")
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -65,6 +65,13 @@ def seen(inputs: NDArray[np.float32]) -> Picture:
     return signed(inputs[0] if len(inputs) == 1 else np.where(inputs[0] > 0, 1, -inputs[1]))
 
 
+def label_picture(text: str, width: int) -> Picture:
+    """A line of text, 34 pixels high."""
+    image = Image.new("RGB", (width, 34), BACKGROUND)
+    ImageDraw.Draw(image).text((width // 2, 17), text, INK, ImageFont.load_default(17), anchor="mm")
+    return np.asarray(image)
+
+
 class Inside:
     """Draws an agent's inside beside its game, moment after moment."""
 

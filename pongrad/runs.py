@@ -6,6 +6,7 @@ tensorboard/         the same for TensorBoard
 checkpoints/         all that is needed to go on; the last three are kept
 best.safetensors     the agent with the best mean score of 100 games
 beat.safetensors     the agent that first beat the computer
+stages/              the agent at spaced moments, small; see `stages.py`
 learning_curve.png   a picture of it all
 summary.json         the result
 """

@@ -16,6 +16,7 @@ from pongrad.network import Network
 from pongrad.play import Stretch
 from pongrad.recipes import Recipe, flag
 from pongrad.runs import Checkpoint, Progress, RunFolder
+from pongrad.stages import Stages
 from pongrad.storage import Tensors
 from pongrad.terminal import Display
 from pongrad.workers import Interrupted, Workers, cores
@@ -70,6 +71,7 @@ class Training:
         self.agent = new_agent(config)
         self.games = first_games(config)
         self.progress = Progress()
+        start = self.agent
         optimiser_state: Tensors = {}
         if checkpoint := self.folder.load_checkpoint():
             self.agent = Agent(
@@ -85,6 +87,7 @@ class Training:
         self._best: tuple[Agent, dict[str, Any]] | None = None  # a better one than on disk
         self.folder.write_config(config)
         self.folder.rewind_metrics(self.progress)
+        self._stages = Stages(self.folder, start, self.progress)
 
     def run(self, stopping: "Stopping") -> None:
         """Train until it is enough or somebody asks to stop; either way everything is saved."""
@@ -146,6 +149,7 @@ class Training:
             progress.games += 1
             progress.scores.append(game.score)
             self._note_records()
+        self._stages.note(self.agent, progress)
         self.games = next_games(self.config, played)
         seconds = time.monotonic() - start
         emulator_seconds = sum(rollout.emulator_seconds for rollout in rollouts)

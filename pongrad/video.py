@@ -8,14 +8,18 @@ from typing import Any
 import imageio_ffmpeg
 import numpy as np
 
+from pongrad import stages
 from pongrad.agent import Agent
 from pongrad.errors import UserError
-from pongrad.games import Emulator, Game, Purpose
+from pongrad.games import FRAMES_A_STEP, SCREEN, Emulator, Game, Purpose
 from pongrad.moments import moments
-from pongrad.pictures import Inside, Picture, enlarge
+from pongrad.pictures import Inside, Picture, enlarge, label_picture
+from pongrad.runs import RunFolder
 
 FRAMES_A_SECOND = 60
 _GIF_FRAMES_A_SECOND = 20  # a GIF counts in hundredths of a second, so 60 cannot be had
+_MOST_STAGES = 6
+_STAGE_SCALE = 2
 _PALETTE = "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=none:diff_mode=rectangle"
 
 
@@ -56,6 +60,47 @@ def record(agent: Agent, out: Path, seed: int, inside: bool, seconds: float | No
                 add(picture if beside is None else np.hstack([picture, beside]))
             steps, won, lost = moment.step + 1, moment.won, moment.lost
     return Game(agent.game, seed, Purpose.EVALUATION, 0, steps, won=won, lost=lost)
+
+
+def timelapse(run: RunFolder, out: Path, seed: int, seconds: float) -> int:
+    """Write a video of the same opening, played by a run's agent at up to six stages side by side.
+
+    Args:
+        run: a run with stages.
+        out: a name that ends in .mp4 or .gif.
+        seed: what the game's randomness comes from.
+        seconds: of play to show.
+
+    Returns:
+        How many stages are shown.
+
+    Raises:
+        UserError: there are no stages, or the file cannot be written.
+    """
+    found = stages.files(run)
+    if not found:
+        raise UserError(f"{run.path} has no stages: it was trained by an older pongrad, train a new run")
+    count = min(len(found), _MOST_STAGES)
+    chosen = [found[i] for i in np.linspace(0, len(found) - 1, count).round().astype(int)]
+    agents = [Agent.load(file) for file in chosen]
+    labels = [label_picture(stages.label(file), _STAGE_SCALE * SCREEN[1]) for file in chosen]
+    game = Game(agents[0].game, seed, Purpose.EVALUATION, 0)
+    lives = [moments(agent, game, Emulator(agent.game)) for agent in agents]
+    columns = min(count, 3)
+    films: dict[int, Picture] = {}
+    with writer(out) as add:
+        for _ in range(max(1, round(seconds * FRAMES_A_SECOND / FRAMES_A_STEP))):
+            for i, life in enumerate(lives):
+                if moment := next(life, None):  # else the game is over and stands still
+                    films[i] = moment.frames
+            for frames in zip(*films.values(), strict=True):
+                cells = [
+                    np.vstack([name, enlarge(frame, _STAGE_SCALE)])
+                    for name, frame in zip(labels, frames, strict=True)
+                ]
+                cells += [np.zeros_like(cells[0])] * (-count % columns)
+                add(np.vstack([np.hstack(cells[k : k + columns]) for k in range(0, len(cells), columns)]))
+    return count
 
 
 @contextlib.contextmanager
