@@ -75,6 +75,29 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Play:
+    """Play against an agent, on a page in the browser."""
+
+    agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
+    """The first opponent, as for watch; the page lets you choose among all runs under runs/."""
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Where to listen; 0.0.0.0 lets other machines play, a phone for example."""
+    port: Annotated[int, arg(metavar="N")] = 8021
+    """Where to listen; 0: any port that is free."""
+
+    def run(self) -> None:
+        """Serve the page until Ctrl-C."""
+        import asyncio
+
+        from pongrad import duel, web
+
+        show = duel.Play(duel.opponents(self.agent))
+        listening = web.listen(self.host, self.port)
+        print(f"Play at {web.url(listening)} (Ctrl-C ends it)", flush=True)
+        asyncio.run(web.serve(show, listening, self.host, web.Hall()))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """Make a video of a fresh game against the computer."""
 
@@ -114,7 +137,7 @@ class Watch:
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
     """Where to listen; 0.0.0.0 lets other machines look, a phone for example."""
     port: Annotated[int, arg(metavar="N")] = 8021
-    """Where to listen."""
+    """Where to listen; 0: any port that is free."""
     seed: Annotated[int, arg(metavar="N")] = 0
     """Which games: those that evaluate plays with this seed."""
 
@@ -254,6 +277,7 @@ def _command(args: list[str]) -> Any:
         Annotated[recipe, subcommand("train", description="Train an agent.")]  # type: ignore[valid-type]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Watch, subcommand("watch")]
+        | Annotated[Play, subcommand("play")]
         | Annotated[Record, subcommand("record")]
         | Annotated[Timelapse, subcommand("timelapse")]
         | Annotated[Plot, subcommand("plot")]

@@ -17,7 +17,7 @@ let due = 0;
 function connect() {
   socket = new WebSocket(`ws://${location.host}/socket`);
   socket.binaryType = "arraybuffer";
-  socket.onopen = () => { tries = 0; queue.length = 0; over = ""; line("connected", false); };
+  socket.onopen = () => { tries = 0; duel.length = 0; queue.length = 0; over = ""; line("connected", false); };
   socket.onmessage = event => typeof event.data === "string" ? hear(JSON.parse(event.data)) : see(event.data);
   socket.onclose = () => {
     line(over || "connection lost, trying again…", true);
@@ -37,11 +37,14 @@ function say(command) {
 function hear(message) {
   if (message.kind === "hello") {
     hello = message;
+    document.body.dataset.mode = hello.mode;
+    if (hello.mode === "play") return sitDown();
     $("name").textContent = `${hello.name} plays ${hello.game} against the computer`;
     $("new").textContent = hello.channels === 2 ? "this screen" : "went on";
     $("old").textContent = hello.channels === 2 ? "the one before" : "went off";
   } else if (message.kind === "status") {
     status = message;
+    if (hello.mode === "play") return tellGame();
     $("pause").setAttribute("aria-pressed", status.paused);
     $("pause").textContent = status.paused ? "Go on" : "Pause";
     document.querySelector(`#speeds [value=${status.speed}]`).checked = true;
@@ -59,6 +62,10 @@ function hear(message) {
 
 function see(data) {
   const view = new DataView(data);
+  if (view.getUint8(0) === 3) {
+    duel.push(data);
+    return;
+  }
   if (view.getUint8(0) === 2) {
     tiles = pictures(new Int8Array(data, 4), view.getUint8(1), view.getUint8(2));
     dirty = true;
@@ -109,8 +116,18 @@ function pictures(weights, rows, columns) {   // one canvas with all neurons sid
 const screen = $("game").getContext("2d"), picture = screen.createImageData(160, 210);
 const words = new Uint32Array(picture.data.buffer);
 
+function paint(frame) {
+  let at = 0;
+  for (let i = 0; i < frame.lengths.length; i++) {
+    const [r, g, b] = frame.colours.subarray(3 * i, 3 * i + 3);
+    words.fill(0xff000000 | b << 16 | g << 8 | r, at, at += frame.lengths[i]);
+  }
+  screen.putImageData(picture, 0, 0);
+}
+
 function tick(now) {
   requestAnimationFrame(tick);
+  if (duel.length) paintDuel();
   const pace = status.speed === "slow" ? 4 * FRAME : FRAME;
   if (!queue.length) due = Math.max(due, now + pace);          // leave a little in store against jitter
   if (now - due > 100 || queue.length > 20) due = now;         // behind: catch up
@@ -122,12 +139,7 @@ function tick(now) {
     if (frame.isLast) say({drew: 1});
   }
   if (frame) {
-    let at = 0;
-    for (let i = 0; i < frame.lengths.length; i++) {
-      const [r, g, b] = frame.colours.subarray(3 * i, 3 * i + 3);
-      words.fill(0xff000000 | b << 16 | g << 8 | r, at, at += frame.lengths[i]);
-    }
-    screen.putImageData(picture, 0, 0);
+    paint(frame);
     if (frame.isLast) {
       $("won").textContent = frame.moment.won;
       $("lost").textContent = frame.moment.lost;
@@ -273,12 +285,72 @@ $("pause").onclick = () => say({pause: !status.paused});
 $("step").onclick = () => say({step: 1});
 $("speeds").onchange = event => say({speed: event.target.value});
 addEventListener("keydown", event => {
-  if (event.target.closest("button, input, select")) return;
+  if (hello?.mode !== "watch" || event.target.closest("button, input, select")) return;
   if (event.key === " ") { event.preventDefault(); say({pause: !status.paused}); }
   if (event.key === ".") say({step: 1});
 });
 addEventListener("resize", () => dirty = true);
 matchMedia("(prefers-color-scheme: dark)").onchange = () => dirty = true;
+
+// ---- playing against the agent
+
+const duel = [];                      // frames that have come since the last was drawn
+const held = new Set();               // what is pressed: 1 for up, -1 for down
+const KEYS = {ArrowUp: 1, KeyW: 1, ArrowDown: -1, KeyS: -1};
+let going = 0;
+
+function sitDown() {
+  $("name").textContent = "You are on the left";
+  $("left").textContent = "you";
+  $("opponent").replaceChildren(...hello.opponents.map((name, i) => new Option(name, i)));
+}
+
+function tellGame() {
+  const [left, right] = status.points;
+  [$("lost").textContent, $("won").textContent] = [left, right];
+  $("opponent").value = status.opponent;
+  $("right").textContent = hello.opponents[status.opponent];
+  $("break").setAttribute("aria-pressed", status.paused);
+  $("break").textContent = status.paused ? "Go on" : "Pause";
+  $("says").textContent = status.problem || (status.over
+    ? `${left > right ? "You win" : "You lose"}, ${left} to ${right}. Rematch?`
+    : status.paused ? "Paused" : "");
+}
+
+function paintDuel() {                // the newest; those before it came too fast to be seen
+  const data = duel[duel.length - 1], count = new DataView(data).getUint32(4, true);
+  for (let i = 0; i < duel.length; i++) say({drew: 1});
+  duel.length = 0;
+  paint({
+    lengths: new Uint16Array(data.slice(8, 8 + 2 * count)),
+    colours: new Uint8Array(data, 8 + 2 * count, 3 * count),
+  });
+}
+
+function go() {
+  const where = held.has(1) && !held.has(-1) ? 1 : held.has(-1) && !held.has(1) ? -1 : 0;
+  if (where !== going) say({move: going = where});
+}
+
+addEventListener("keydown", event => {
+  if (hello?.mode !== "play" || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.target.closest("select")) return;
+  const where = KEYS[event.code];
+  if (where) { event.preventDefault(); held.add(where); go(); }
+  else if (event.code === "Space" && !event.target.closest("button")) { event.preventDefault(); if (!event.repeat) say({serve: 1}); }
+  else if (event.code === "KeyP" && !event.repeat) say({pause: !status.paused});
+});
+addEventListener("keyup", event => { if (KEYS[event.code]) { held.delete(KEYS[event.code]); go(); } });
+addEventListener("blur", () => { held.clear(); go(); });
+for (const [id, where] of [["higher", 1], ["lower", -1]]) {
+  const button = $(id);
+  button.onpointerdown = event => { button.setPointerCapture(event.pointerId); held.add(where); go(); };
+  button.onpointerup = button.onpointercancel = () => { held.delete(where); go(); };
+}
+$("serve").onclick = () => say({serve: 1});
+$("break").onclick = () => say({pause: !status.paused});
+$("rematch").onclick = () => say({rematch: 1});
+$("opponent").onchange = event => { say({opponent: Number(event.target.value)}); event.target.blur(); };
 
 connect();
 requestAnimationFrame(tick);
