@@ -185,6 +185,25 @@ class Timelapse:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """Draw the lesson with a real run: preprocessing, network, weights before and after, returns."""
+
+    agent_run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """The run's folder."""
+    out: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """Where to put the pictures."""
+
+    def run(self) -> None:
+        """Write the pictures and name them."""
+        from pongrad.lesson import draw
+        from pongrad.runs import RunFolder
+
+        _check_run(self.agent_run)
+        for file in draw(RunFolder(self.agent_run), self.out):
+            print(file)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plot:
     """Compare the learning curves of runs."""
 
@@ -280,6 +299,7 @@ def _command(args: list[str]) -> Any:
         | Annotated[Play, subcommand("play")]
         | Annotated[Record, subcommand("record")]
         | Annotated[Timelapse, subcommand("timelapse")]
+        | Annotated[Lesson, subcommand("lesson")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Bench, subcommand("bench")]
     )

@@ -13,13 +13,14 @@ from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.games import FRAMES_A_STEP, SCREEN, Emulator, Game, Purpose
 from pongrad.moments import moments
-from pongrad.pictures import Inside, Picture, enlarge, label_picture
+from pongrad.pictures import BACKGROUND, Inside, Picture, enlarge, label_picture
 from pongrad.runs import RunFolder
 
 FRAMES_A_SECOND = 60
 _GIF_FRAMES_A_SECOND = 20  # a GIF counts in hundredths of a second, so 60 cannot be had
 _MOST_STAGES = 6
 _STAGE_SCALE = 2
+_GAP = 3
 _PALETTE = "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=none:diff_mode=rectangle"
 
 
@@ -98,6 +99,8 @@ def timelapse(run: RunFolder, out: Path, seed: int, seconds: float) -> int:
                     np.vstack([name, enlarge(frame, _STAGE_SCALE)])
                     for name, frame in zip(labels, frames, strict=True)
                 ]
+                for cell in cells:
+                    cell[:, :_GAP] = cell[:, -_GAP:] = BACKGROUND
                 cells += [np.zeros_like(cells[0])] * (-count % columns)
                 add(np.vstack([np.hstack(cells[k : k + columns]) for k in range(0, len(cells), columns)]))
     return count

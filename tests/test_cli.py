@@ -86,6 +86,7 @@ def error_of(capfd, *args):
         ("timelapse nowhere life.mp4", "there is no run in nowhere"),
         ("timelapse nowhere life.avi", "must end in .mp4 or .gif"),
         ("timelapse nowhere life.mp4 --seconds nan", "--seconds must be above 0"),
+        ("lesson nowhere pictures", "there is no run in nowhere"),
         ("bench --seconds 0", "--seconds must be above 0"),
         ("bench --workers 0", "--workers must be 1 or more"),
     ],

@@ -1,13 +1,20 @@
-"""Stages of a run: which moments are kept, what is kept of them, and the film they make."""
+"""Stages of a run: which moments are kept, what is kept of them, the film and the pictures they make."""
+
+import itertools
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from pongrad import Agent, Fast
 from pongrad.cli import main
 from pongrad.errors import UserError
 from pongrad.learners import new_agent
+from pongrad.lesson import preprocessing, returns
+from pongrad.moments import moments
+from pongrad.pictures import ORANGE
 from pongrad.play import play
 from pongrad.runs import Progress, RunFolder
 from pongrad.stages import Stages, files, label
@@ -105,3 +112,36 @@ def test_timelapse_shows_every_stage(config, folder, tmp_path):
 def test_a_run_without_stages_is_one_clear_line(folder, tmp_path):
     with pytest.raises(UserError, match="has no stages"):
         timelapse(folder, tmp_path / "life.mp4", 0, 1.0)
+
+
+def test_the_lesson_is_drawn_from_a_run(config, folder, tmp_path, capsys):
+    agent = new_agent(config)
+    Stages(folder, agent, Progress())
+    folder.save_agent("best.safetensors", agent, {})
+    main(["lesson", str(folder.path), str(tmp_path / "pictures")])
+    names = [Path(line).name for line in capsys.readouterr().out.split()]
+    assert names == ["preprocessing.png", "network.png", "weights.png", "returns.png"]
+    for name in names:
+        picture = np.asarray(Image.open(tmp_path / "pictures" / name).convert("RGB"))
+        assert picture.shape[1] > 600 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+
+
+def test_preprocessing_is_drawn_as_the_agent_does_it(config, new_game, emulator):
+    """The last two panels, drawn from the RGB screen, agree with what the compiled code gave the network."""
+    agent = new_agent(config)
+    lived = list(itertools.islice(moments(agent, new_game(), emulator), 80))
+    panels = preprocessing(agent, lived[74].frames[-1], lived[75]).axes
+    on, given = (panels[i].get_images()[0].get_array() for i in (4, 5))
+    now = lived[75].inputs[0] > 0
+    assert on.shape == (80, 80) and 0 < now.sum() < on.sum() < 100
+    assert on[now].all() and (given[now] == ORANGE).all()
+
+
+def test_returns_are_drawn_with_the_runs_discount(emulator, new_game, config):
+    lived = list(itertools.islice(moments(new_agent(config), new_game(), emulator), 200))
+    (axis,) = returns(lived, 0.9).axes
+    assert lived[-1].lost > 0
+    heights = {
+        round(y, 9) for area in axis.collections for path in area.get_paths() for _, y in path.vertices
+    }
+    assert {-1.0, -0.9, -0.81, -0.729} <= heights

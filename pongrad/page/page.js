@@ -289,6 +289,9 @@ addEventListener("keydown", event => {
   if (event.key === " ") { event.preventDefault(); say({pause: !status.paused}); }
   if (event.key === ".") say({step: 1});
 });
+addEventListener("click", event => {  // so that the keys go on meaning the game, not the button last clicked
+  if (event.detail) event.target.closest("button")?.blur();
+});
 addEventListener("resize", () => dirty = true);
 matchMedia("(prefers-color-scheme: dark)").onchange = () => dirty = true;
 
