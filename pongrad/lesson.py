@@ -66,12 +66,12 @@ def preprocessing(agent: Agent, screen: np.ndarray, moment: Moment) -> Figure:
     steps: list[tuple[str, Any]] = [
         ("the screen", screen),
         (f"rows {vision.top} to {vision.bottom - 1}", cropped),
-        (f"every {vision.stride}nd pixel", small),
+        (f"one pixel in {vision.stride}, both ways", small),
         ("the red channel", red),
         ("background off", on),
         (("outlines " if vision.outline else "") + end, seen(moment.inputs)),
     ]
-    figure = Figure(figsize=(12, 2.9), layout="constrained")
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
     for axis, (title, picture) in zip(figure.subplots(1, len(steps)), steps, strict=True):
         axis.imshow(picture, cmap="gray", interpolation="nearest")
         axis.set_title(f"{title}\n{' x '.join(map(str, np.shape(picture)[:2]))}", fontsize=9)
