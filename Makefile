@@ -1,5 +1,5 @@
 # Every target does its own set-up in .venv; all it needs is make and Python 3.11 or newer.
-#   make train            learn to beat the computer      make train ARGS='--minutes 3'
+#   make train            learn to beat the computer, live in the browser too      make train ARGS='--minutes 3'
 #   make test, make lint  what CI runs
 #   make bench            how fast it is on this machine
 
@@ -26,7 +26,7 @@ setup: .venv/ready
 	@touch $@
 
 train: .venv/ready
-	@$(BIN)/pongrad train $(ARGS)
+	@$(BIN)/pongrad train --live $(ARGS)
 
 test: .venv/ready-to-test
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,4 +1,4 @@
-"""The command line: `pongrad train`, `pongrad evaluate`, `pongrad bench`."""
+"""The command line: `pongrad train`, `pongrad evaluate`, `pongrad record` and all the others."""
 
 import argparse
 import contextlib
@@ -75,6 +75,161 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Play:
+    """Play against an agent, on a page in the browser."""
+
+    agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
+    """The first opponent, as for watch; the page lets you choose among all runs under runs/."""
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Where to listen; 0.0.0.0 lets other machines play, a phone for example."""
+    port: Annotated[int, arg(metavar="N")] = 8021
+    """Where to listen; 0: any port that is free."""
+
+    def run(self) -> None:
+        """Serve the page until Ctrl-C."""
+        import asyncio
+
+        from pongrad import duel, web
+
+        show = duel.Play(duel.opponents(self.agent))
+        listening = web.listen(self.host, self.port)
+        print(f"Play at {web.url(listening)} (Ctrl-C ends it)", flush=True)
+        asyncio.run(web.serve(show, listening, self.host, web.Hall()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Make a video of a fresh game against the computer."""
+
+    agent_and_out: Annotated[Positional[tuple[Path, ...]], arg(metavar="[AGENT] OUT")]
+    """Who plays, as for evaluate (champion unless told otherwise), and the video's name, in .mp4 or .gif."""
+    inside: bool = False
+    """Show what goes on inside the agent beside the game."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Which game: the first that evaluate plays with this seed."""
+    seconds: Annotated[float | None, arg(metavar="S", help_behavior_hint="(default: all of the game)")] = None
+    """How much of the game."""
+
+    def run(self) -> None:
+        """Write the file and say what is on it."""
+        from pongrad.agent import Agent
+        from pongrad.video import check_name, record
+
+        if not 1 <= len(self.agent_and_out) <= 2:
+            raise UserError(
+                "give the video's name, and before it the agent if you like: record champion a.mp4"
+            )
+        agent, out = (Path("champion"), *self.agent_and_out)[-2:]
+        _at_least("seed", self.seed, 0)
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise UserError(f"--seconds must be above 0, not {self.seconds}")
+        check_name(out)
+        game = record(Agent.load(agent), out, self.seed, self.inside, self.seconds)
+        print(f"{out}: {game.step * 4 / 60:.0f} seconds of play, {game.won}-{game.lost}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Watch an agent play the computer, and look inside it, on a page in the browser."""
+
+    agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
+    """A run's folder (its best agent), a .safetensors file, or champion: the one that ships."""
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Where to listen; 0.0.0.0 lets other machines look, a phone for example."""
+    port: Annotated[int, arg(metavar="N")] = 8021
+    """Where to listen; 0: any port that is free."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Which games: those that evaluate plays with this seed."""
+
+    def run(self) -> None:
+        """Serve the page until Ctrl-C."""
+        import asyncio
+
+        from pongrad import web
+        from pongrad.agent import Agent
+        from pongrad.watch import Watch, folder_of
+
+        _at_least("seed", self.seed, 0)
+        agent = Agent.load(self.agent)
+        listening = web.listen(self.host, self.port)
+        print(f"{self.agent} plays at {web.url(listening)} (Ctrl-C ends it)", flush=True)
+        show = Watch(agent, str(self.agent), folder_of(self.agent), self.seed)
+        asyncio.run(web.serve(show, listening, self.host, web.Hall()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timelapse:
+    """Make a video of a run's agent at every stage of its life, playing the same opening side by side."""
+
+    agent_run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """The run's folder."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The video's name, in .mp4 or .gif."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Which opening: that of the first game that evaluate plays with this seed."""
+    seconds: Annotated[float, arg(metavar="S")] = 20.0
+    """How much of it."""
+
+    def run(self) -> None:
+        """Write the file and say what is on it."""
+        from pongrad.runs import RunFolder
+        from pongrad.video import check_name, timelapse
+
+        _at_least("seed", self.seed, 0)
+        if not 0 < self.seconds < float("inf"):
+            raise UserError(f"--seconds must be above 0, not {self.seconds}")
+        check_name(self.out)
+        _check_run(self.agent_run)
+        count = timelapse(RunFolder(self.agent_run), self.out, self.seed, self.seconds)
+        print(f"{self.out}: {count} stages of {self.agent_run} side by side")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """Draw the lesson with a real run: preprocessing, network, weights before and after, returns."""
+
+    agent_run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """The run's folder."""
+    out: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """Where to put the pictures."""
+
+    def run(self) -> None:
+        """Write the pictures and name them."""
+        from pongrad.lesson import draw
+        from pongrad.runs import RunFolder
+
+        _check_run(self.agent_run)
+        for file in draw(RunFolder(self.agent_run), self.out):
+            print(file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Compare the learning curves of runs."""
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    """The runs' folders."""
+    out: Annotated[Path, arg(metavar="OUT", aliases=("-o",))]
+    """The picture's name, in .png, .pdf or .svg."""
+
+    def run(self) -> None:
+        """Write the picture."""
+        from pongrad.plots import learning_curve
+        from pongrad.runs import RunFolder
+
+        if not self.runs:
+            raise UserError("give at least one run's folder: pongrad plot runs/fast-seed1 -o curve.png")
+        if self.out.suffix not in (".png", ".pdf", ".svg"):
+            raise UserError(
+                f"cannot make a picture named {self.out}: its name must end in .png, .pdf or .svg"
+            )
+        for run in self.runs:
+            _check_run(run)
+        learning_curve([RunFolder(run) for run in self.runs], self.out)
+        print(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """Measure how fast it plays and learns, beside the emulator alone and beside classic.py."""
 
@@ -143,6 +298,12 @@ def _command(args: list[str]) -> Any:
     Command = (
         Annotated[recipe, subcommand("train", description="Train an agent.")]  # type: ignore[valid-type]
         | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Watch, subcommand("watch")]
+        | Annotated[Play, subcommand("play")]
+        | Annotated[Record, subcommand("record")]
+        | Annotated[Timelapse, subcommand("timelapse")]
+        | Annotated[Lesson, subcommand("lesson")]
+        | Annotated[Plot, subcommand("plot")]
         | Annotated[Bench, subcommand("bench")]
     )
     return _parse(Command, args)
@@ -168,6 +329,11 @@ def _one_line_errors(prog: str) -> Iterator[None]:
         rule = next((i for i, line in enumerate(lines) if set(line) <= set("─╰╯")), len(lines))
         message = re.sub(r"\s+", " ", " ".join(lines[:rule]))
         raise UserError(f"{message}; see {prog} --help") from None
+
+
+def _check_run(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"there is no run in {folder}: give the folder of one")
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -259,6 +259,21 @@ class Emulator:
         self._get_screen(self.screen)
         return reward
 
+    def film(self, action: int, delay: int) -> tuple[int, NDArray[np.uint8]]:
+        """Do what `act` does and keep the picture of every frame.
+
+        Returns:
+            The reward, and the frames: uint8 [frames of a step, 210, 160, 3].
+        """
+        frames, reward = np.empty((self._frame_skip, *SCREEN, 3), np.uint8), 0
+        for i, frame in enumerate(frames):
+            if i == delay:
+                self.held = action
+            reward += self._act(self._actions[self.held])
+            self._ale.getScreenRGB(frame)
+        self._get_screen(self.screen)
+        return reward, frames
+
 
 def load_cartridge(options: dict[str, Any], seed: int = 0) -> ale_py.ALEInterface:
     """An emulator at the start of a game, set up by Gymnasium's options; takes about 0.1 s."""

@@ -38,6 +38,8 @@ class Recipe:
     """Folder of the run."""
     resume: bool = False
     """Go on with the run in that folder, or with the newest one in runs/."""
+    live: bool = False
+    """Show the training on a page in the browser."""
     num_hidden_layer_neurons: int = 200
     """Hidden ReLU neurons."""
 
@@ -63,7 +65,7 @@ class Recipe:
     @property
     def learning(self) -> dict[str, Any]:
         """The fields that decide what is learned; a resumed run may not change them."""
-        how_long = {"workers", "frames", "minutes", "until", "run", "resume"}
+        how_long = {"workers", "frames", "minutes", "until", "run", "resume", "live"}
         return {name: value for name, value in asdict(self).items() if name not in how_long}
 
 

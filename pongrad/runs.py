@@ -6,6 +6,7 @@ tensorboard/         the same for TensorBoard
 checkpoints/         all that is needed to go on; the last three are kept
 best.safetensors     the agent with the best mean score of 100 games
 beat.safetensors     the agent that first beat the computer
+stages/              the agent at spaced moments, small; see `stages.py`
 learning_curve.png   a picture of it all
 summary.json         the result
 lock                 held by the process that trains
@@ -222,7 +223,8 @@ class RunFolder:
 
     def write_config(self, config: Recipe) -> None:
         """Write how the run is made and when it is to stop; a resumed run may have been given a later end."""
-        settings = {name: value for name, value in asdict(config).items() if name not in ("run", "resume")}
+        of_the_session = ("run", "resume", "live")
+        settings = {name: value for name, value in asdict(config).items() if name not in of_the_session}
         versions = {package: version(package) for package in PACKAGES}
         versions["python"] = platform.python_version()
         storage.write_json(self.path / "config.json", {**settings, "versions": versions})

@@ -67,6 +67,10 @@ class Display:
         if line["mean_score_100"] is not None:
             self._scores.append(line["mean_score_100"])
 
+    def page(self, url: str) -> None:
+        """Say where the training can be watched."""
+        self._say(f"watch it learn: {url}")
+
     def stopping(self) -> None:
         """A signal has come: say so before the saving, so that nobody sends a second one."""
         self._live.stop()

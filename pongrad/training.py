@@ -22,6 +22,7 @@ from pongrad.learners import collect, first_games, new_agent, new_learner, next_
 from pongrad.play import Stretch
 from pongrad.recipes import Recipe, flag
 from pongrad.runs import Checkpoint, Progress, RunFolder
+from pongrad.stages import Stages
 from pongrad.terminal import Display
 from pongrad.workers import Interrupted, Workers, WorkersDied, cores
 
@@ -79,6 +80,7 @@ class Training:
         self.agent.check()
         self.games = first_games(config)
         self.progress = Progress()
+        start = self.agent.copy()
         self.learner = new_learner(config, self.agent)
         self._saved: int | None = None  # the update of the newest checkpoint
         if checkpoint := self.folder.load_checkpoint(self._checkpoint(), self.agent.vision.pixels):
@@ -94,6 +96,7 @@ class Training:
         self._best: tuple[Agent, dict[str, Any]] | None = None  # a better one than on disk
         self.folder.write_config(config)
         self.folder.rewind_metrics(self.progress)
+        self._stages = Stages(self.folder, start, self.progress)
 
     def run(self, stopping: "Stopping") -> None:
         """Train until it is enough or somebody asks to stop; either way everything is saved.
@@ -101,8 +104,17 @@ class Training:
         Raises:
             UserError: see `train`.
         """
-        with Workers(self.agent, self.workers) as workers, Display(self.folder, self.config) as display:
+        with (
+            Workers(self.agent, self.workers) as workers,
+            Display(self.folder, self.config) as display,
+            contextlib.ExitStack() as stack,
+        ):
             self._share(workers)
+            if self.config.live:
+                from pongrad.live import Live  # a web server: not for those who do not want one
+
+                page = stack.enter_context(Live(workers.shared, self.folder))
+                display.page(page.url)
             saved = time.monotonic()
             died: WorkersDied | None = None
             while not (died or self._enough() or stopping.asked()):
@@ -160,6 +172,7 @@ class Training:
             progress.games += 1
             progress.scores.append(game.score)
             self._note_records()
+        self._stages.note(self.agent, progress)
         self.games = next_games(self.config, played)
         seconds = time.monotonic() - start
         emulator_seconds = sum(rollout.emulator_seconds for rollout in rollouts)

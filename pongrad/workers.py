@@ -32,8 +32,8 @@ DEATHS = 3
 SECONDS_A_TASK = 300.0
 """Of a processor: a task takes 0.1 s, and one that takes so long never ends. The worker dies of it."""
 
-_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
-_CONTEXT = multiprocessing.get_context("spawn")
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+CONTEXT = multiprocessing.get_context("spawn")
 
 
 _Task = tuple[Any, tuple[Any, ...]]
@@ -41,6 +41,9 @@ _Task = tuple[Any, tuple[Any, ...]]
 
 Layout = list[tuple[str, tuple[int, ...], str]]
 """Names, shapes and dtypes of the weights in shared memory."""
+
+Shared = tuple[dict[str, Any], Any, Layout]
+"""An agent's description, and its weights in shared memory."""
 
 
 class Interrupted(Exception):
@@ -61,6 +64,7 @@ class Workers:
 
     Attributes:
         agent: the agent they play. Its weights are shared: a change is seen by all.
+        shared: the same as another process can be given it; there `shared_agent` makes the agent of it.
     """
 
     def __init__(self, agent: Agent, count: int) -> None:
@@ -71,11 +75,12 @@ class Workers:
             count: how many processes.
         """
         layout = [(name, array.shape, array.dtype.str) for name, array in agent.network.weights.items()]
-        memory = _CONTEXT.RawArray(c_byte, sum(array.nbytes for array in agent.network.weights.values()))
+        memory = CONTEXT.RawArray(c_byte, sum(array.nbytes for array in agent.network.weights.values()))
         self.agent = Agent.from_description(agent.description(), _views(memory, layout))
         for name, array in agent.network.weights.items():
             self.agent.network.weights[name][:] = array
-        start = (agent.description(), memory, layout, SECONDS_A_TASK)
+        self.shared: Shared = agent.description(), memory, layout
+        start = (*self.shared, SECONDS_A_TASK)
         self._team = [_Worker(f"pongrad-worker-{i}", start) for i in range(count)]
         try:
             for worker in self._team:
@@ -235,10 +240,10 @@ class _Worker:
     def start(self) -> None:
         """Start the process; it is ready when it is."""
         # A process started now will never hear of Ctrl-C or SIGTERM: these are for the one that learns.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
-            self._pipe, there = _CONTEXT.Pipe()
-            self._process = _CONTEXT.Process(
+            self._pipe, there = CONTEXT.Pipe()
+            self._process = CONTEXT.Process(
                 target=_work, args=(there, *self._args), name=self._name, daemon=True
             )
             self._process.start()
@@ -320,6 +325,11 @@ def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:
     return views
 
 
+def shared_agent(description: dict[str, Any], memory: Any, layout: Layout) -> Agent:
+    """The agent around weights that all processes share."""
+    return Agent.from_description(description, _views(memory, layout))
+
+
 def _try_on(agent: Agent, games: Sequence[Game], emulator: Emulator) -> None:
     for game in games:
         emulator.check(game)
@@ -330,7 +340,7 @@ def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout, s
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # the emulator complains about damaged states; what matters is sent back
         os.dup2(silence, stream)
-    agent = Agent.from_description(description, _views(memory, layout))
+    agent = shared_agent(description, memory, layout)
     emulator = Emulator(agent.game)
     while True:
         try:

@@ -71,6 +71,24 @@ def error_of(capfd, *args):
         ("evaluate {agent} --seed -3", "--seed must be 0 or more"),
         ("evaluate {agent} --workers 0", "--workers must be 1 or more"),
         ("evaluate {agent} --greedy --sample", "exclude each other"),
+        ("record", "give the video's name"),
+        ("record a b c.mp4", "give the video's name"),
+        ("record {agent} game.mov", "must end in .mp4 or .gif"),
+        ("record {agent} nowhere/game.mp4", "there is no folder nowhere"),
+        ("record nobody.safetensors game.mp4", "no such file: nobody.safetensors"),
+        ("record {agent} game.mp4 --seconds 0", "--seconds must be above 0"),
+        ("record {agent} game.mp4 --seed -1", "--seed must be 0 or more"),
+        ("plot -o curve.png", "at least one run"),
+        ("plot nowhere -o curve.png", "there is no run in nowhere"),
+        ("plot nowhere -o curve.txt", "must end in .png"),
+        ("watch nobody.safetensors", "no such file: nobody.safetensors"),
+        ("watch {agent} --port 70000", "give another --port"),
+        ("watch {agent} --host 192.0.2.1", "cannot listen on 192.0.2.1"),
+        ("watch {agent} --seed -1", "--seed must be 0 or more"),
+        ("timelapse nowhere life.mp4", "there is no run in nowhere"),
+        ("timelapse nowhere life.avi", "must end in .mp4 or .gif"),
+        ("timelapse nowhere life.mp4 --seconds nan", "--seconds must be above 0"),
+        ("lesson nowhere pictures", "there is no run in nowhere"),
         ("bench --seconds 0", "--seconds must be above 0"),
         ("bench --workers 0", "--workers must be 1 or more"),
     ],
@@ -181,7 +199,8 @@ def test_bench_measures_everything():
 
 
 def test_importing_the_package_is_cheap():
-    code = "import sys, pongrad; print([m for m in ('numba', 'ale_py', 'matplotlib') if m in sys.modules])"
+    heavy = ("numba", "ale_py", "matplotlib", "uvicorn")
+    code = f"import sys, pongrad; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

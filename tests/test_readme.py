@@ -46,7 +46,7 @@ def test_files_named_in_the_table_are_those_of_a_run():
 
     table = README.split("| file | holds |")[1].split("\n\n")[0]
     names = re.findall(r"`([^`]+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:]))
-    assert len(names) == 8
+    assert len(names) == 9
     for name in names:
         assert name.rstrip("/") in pongrad.runs.__doc__
 

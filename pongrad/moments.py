@@ -1,0 +1,83 @@
+"""A game step by step, as one may look at it: every frame, what the network is given and what it makes of it.
+
+The same game that `play` plays, only slower: that every frame has its picture costs time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pongrad import kernels
+from pongrad.agent import Agent
+from pongrad.games import Emulator, Game
+from pongrad.network import Array
+from pongrad.policy import probability_up
+from pongrad.vision import new_record, new_sight
+
+LONGEST = 27_000
+"""Steps; Gymnasium lets no game be longer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """One step: what the agent saw, what it made of it, what came of it.
+
+    Attributes:
+        step: counts the game's steps.
+        inputs: float32 [channels, rows, columns], what the network was given: 1 where a pixel is on or went
+            on, -1 where it went off.
+        hidden: how strongly each neuron of the first hidden layer fires [units].
+        up: the probability of going up.
+        value: how many points, discounted, the network expects; None if it has no such output.
+        action: the place in the agent's `actions` of what it did: 0 is UP.
+        frames: uint8 [4, 210, 160, 3], the pictures that followed.
+        won, lost: points so far, these frames included.
+    """
+
+    step: int
+    inputs: NDArray[np.float32]
+    hidden: Array
+    up: float
+    value: float | None
+    action: int
+    frames: NDArray[np.uint8]
+    won: int
+    lost: int
+
+
+def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
+    """Play a new game to its end.
+
+    Args:
+        agent: who plays, in its own way (`agent.greedy`); its weights may change meanwhile.
+        game: a game before its first step.
+        emulator: any emulator of the game's cartridge; nobody else may use it meanwhile.
+    """
+    emulator.restore(game)
+    vision, sight = agent.vision, new_sight(agent.vision)
+    eyes, mind = vision.eyes(emulator.screen), agent.mind(game.stream, agent.greedy)
+    won = lost = 0
+    for step, delay in enumerate(emulator.delays(game, LONGEST)):
+        if emulator.over():
+            return
+        offsets, pixels, values, _ = record = new_record(1, vision)
+        action = int(kernels.decide(eyes, vision.pair, True, sight, mind, step, record, 0))
+        hidden, up, value = think(agent, pixels[: offsets[1]], values[: offsets[1]])
+        inputs = np.zeros(vision.size, np.float32)
+        inputs[pixels[: offsets[1]]] = values[: offsets[1]]
+        reward, frames = emulator.film(agent.actions[action], delay)
+        won, lost = won + max(reward, 0), lost + max(-reward, 0)
+        yield Moment(step, inputs.reshape(-1, *vision.shape), hidden, up, value, action, frames, won, lost)
+
+
+def think(
+    agent: Agent, pixels: NDArray[np.uint16], values: NDArray[np.int8]
+) -> tuple[Array, float, float | None]:
+    """What the network makes of one sparse input: the first hidden layer, P(UP), the value if it has one."""
+    first, *rest = agent.network.weights.values()
+    hidden = out = np.maximum(values.astype(first.dtype) @ first[pixels], 0)
+    for i, weights in enumerate(rest):
+        out = (out if i == 0 else np.maximum(out, 0)) @ weights
+    return hidden, float(probability_up(out[0])), float(out[1]) if len(out) > 1 else None

@@ -1,0 +1,170 @@
+"""A person against an agent: the two-player cartridge, the table's commands, who there is to play against."""
+
+import asyncio
+import sys
+
+import numpy as np
+import pytest
+
+from pongrad import Agent, Fast, web
+from pongrad.cli import main
+from pongrad.duel import FRAME, POINTS, Duel, Opponent, Play, opponents
+from pongrad.learners import new_agent as agent_of
+from pongrad.runs import Progress, RunFolder
+from pongrad.stages import Stages
+from pongrad.vision import Vision
+
+PERSON, AGENT = (213, 130, 74), (92, 186, 92)  # colours of the paddles
+
+
+@pytest.fixture
+def duel():
+    return Duel(seed=1)
+
+
+def height(duel, colour):
+    """Where a paddle is: the mean row of its pixels; 0 is the top."""
+    field = duel.picture()[34:194].astype(int)
+    return (np.abs(field - colour).max(axis=2) < 20).nonzero()[0].mean()
+
+
+def test_each_paddle_goes_where_it_is_told(duel):
+    for _ in range(120):  # paddles appear
+        duel.act(0, 0, serve=False)
+    for paddle, other, act in (
+        (PERSON, AGENT, lambda where: duel.act(where, 0, serve=False)),
+        (AGENT, PERSON, lambda where: duel.act(0, where, serve=False)),
+    ):
+        for _ in range(30):  # it comes to rest
+            duel.act(0, 0, serve=False)
+        start, other_start = height(duel, paddle), height(duel, other)
+        for _ in range(10):
+            act(1)
+        up = height(duel, paddle)
+        for _ in range(20):
+            act(-1)
+        assert up < start - 10 and height(duel, paddle) > up + 10
+        assert height(duel, other) == pytest.approx(other_start, abs=1)
+
+
+def test_a_point_needs_a_serve_and_a_game_ends_at_21(duel):
+    for _ in range(600):
+        duel.act(0, 0, serve=False)
+    points = list(duel.points)
+    assert sum(points) <= 1  # the cartridge itself serves the first ball
+    for _ in range(600):
+        duel.act(0, 0, serve=False)
+    assert duel.points == points
+    for _ in range(20_000):
+        if duel.over:
+            break
+        duel.act(1, 1, serve=True)
+    assert duel.over and max(duel.points) == POINTS and min(duel.points) < POINTS
+    duel.restart()
+    assert not duel.over and duel.points == [0, 0]
+
+
+def test_the_champion_beats_one_who_does_not_move(duel):
+    champion = Opponent(Agent.load("champion"))
+    where = 0
+    for frame in range(60_000):
+        if duel.over:
+            break
+        if frame % 4 == 0:
+            where = champion.decide(duel.screen)
+        duel.act(0, where, serve=frame % 60 < 8)
+    assert duel.over and duel.points[1] == POINTS and duel.points[0] < 10
+
+
+@pytest.fixture
+def agent_file(new_agent, tmp_path):
+    """An agent that always goes down."""
+    agent = new_agent(hidden=(20,), outputs=2, vision=Vision(outline=True, pair=True))
+    agent.network.weights["W1"][:], agent.network.weights["W2"][:] = 1, -1
+    agent.save(tmp_path / "agent.safetensors")
+    return tmp_path / "agent.safetensors"
+
+
+class Player(web.Viewer):
+    """A viewer that draws everything at once."""
+
+    def show(self, moment):
+        super().show(moment)
+        self.frames = getattr(self, "frames", 0) + 1
+        assert moment[0] == FRAME
+        self._moments.clear()
+
+
+def test_the_table_obeys(agent_file):
+    """Moves, serves, scores, pauses and ends; then a rematch, and another opponent."""
+
+    async def sit_down():
+        hall, player = web.Hall(), Player()
+        show = Play([("down", agent_file), ("champion", "champion"), ("gone", agent_file.with_name("no"))])
+        playing = asyncio.create_task(show.run(hall))
+        hall.enter(player)
+
+        async def until(condition):
+            async with asyncio.timeout(60):
+                while not condition():
+                    await asyncio.sleep(0.005)
+
+        await until(lambda: getattr(player, "frames", 0) > 60)
+        before = height(show._duel, PERSON)
+        show.obey({"move": 1})
+        await until(lambda: height(show._duel, PERSON) < before - 10)
+        show.obey({"move": 0})
+
+        while sum(show._duel.points) == 0:
+            show.obey({"serve": 1})
+            await asyncio.sleep(0.05)
+        show.obey({"pause": True})
+        await asyncio.sleep(0.05)
+        frames = player.frames
+        await asyncio.sleep(0.2)
+        assert player.frames == frames
+        show.obey({"pause": False})
+        await until(lambda: player.frames > frames)
+
+        show._duel.points[:] = POINTS - 1, POINTS - 1
+        while not show._duel.over:
+            show.obey({"serve": 1})
+            await asyncio.sleep(0.05)
+        frames = player.frames
+        await asyncio.sleep(0.2)
+        assert player.frames == frames and '"over": true' in hall._states["status"]
+        show.obey({"rematch": 1})
+        await until(lambda: player.frames > frames)
+        assert show._duel.points == [0, 0]
+
+        show.obey({"opponent": 1})
+        assert '"opponent": 1' in hall._states["status"]
+        show.obey({"opponent": 2})
+        assert "no such file" in hall._states["status"] and '"opponent": 1' in hall._states["status"]
+        for nonsense in ({"opponent": 3}, {"opponent": -1}, {"opponent": "champion"}, {"move": 2}, {"x": 1}):
+            with pytest.raises(ValueError):
+                show.obey(nonsense)
+        playing.cancel()
+
+    asyncio.run(sit_down())
+
+
+def test_opponents_are_the_champion_own_runs_and_their_stages(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = Fast(num_hidden_layer_neurons=8)
+    folder, agent = RunFolder.create(config), agent_of(config)
+    folder.save_agent("best.safetensors", agent, {})
+    Stages(folder, agent, Progress()).note(agent, Progress(frames=500_000))
+    names = [name for name, _ in opponents("champion")]
+    run = "runs/fast-seed1"
+    assert names == ["champion", run, f"{run}, untrained", f"{run}, 0.5 million frames"]
+    for _, source in opponents(folder.path):
+        Opponent(Agent.load(source)).decide(np.zeros((210, 160), np.uint8))
+
+
+def test_without_the_two_player_emulator_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "multi_agent_ale_py", None)
+    with pytest.raises(SystemExit) as stop:
+        main(["play"])
+    assert stop.value.code == 2
+    assert "pip install multi-agent-ale-py" in capsys.readouterr().err
