@@ -121,8 +121,8 @@ class Record:
             )
         agent, out = (Path("champion"), *self.agent_and_out)[-2:]
         _at_least("seed", self.seed, 0)
-        if self.seconds is not None and not 0 < self.seconds < float("inf"):
-            raise UserError(f"--seconds must be above 0, not {self.seconds}")
+        if self.seconds is not None:
+            _above_zero("seconds", self.seconds)
         check_name(out)
         game = record(Agent.load(agent), out, self.seed, self.inside, self.seconds)
         print(f"{out}: {game.step * 4 / 60:.0f} seconds of play, {game.won}-{game.lost}")
@@ -176,8 +176,7 @@ class Timelapse:
         from pongrad.video import check_name, timelapse
 
         _at_least("seed", self.seed, 0)
-        if not 0 < self.seconds < float("inf"):
-            raise UserError(f"--seconds must be above 0, not {self.seconds}")
+        _above_zero("seconds", self.seconds)
         check_name(self.out)
         _check_run(self.agent_run)
         count = timelapse(RunFolder(self.agent_run), self.out, self.seed, self.seconds)
@@ -245,8 +244,7 @@ class Bench:
         from pongrad.bench import bench, table
         from pongrad.workers import cores
 
-        if not 0 < self.seconds < float("inf"):
-            raise UserError(f"--seconds must be above 0, not {self.seconds}")
+        _above_zero("seconds", self.seconds)
         _at_least("workers", 1 if self.workers is None else self.workers, 1)
         result = bench(self.seconds, self.workers or cores())
         print(json.dumps(result) if self.json else table(result))
@@ -334,6 +332,11 @@ def _one_line_errors(prog: str) -> Iterator[None]:
 def _check_run(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"there is no run in {folder}: give the folder of one")
+
+
+def _above_zero(name: str, value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise UserError(f"--{name} must be above 0, not {value}")
 
 
 def _at_least(name: str, value: int, least: int) -> None:

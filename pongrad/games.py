@@ -23,6 +23,9 @@ gymnasium.register_envs(ale_py)
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
 FRAMES_A_STEP = 4
+LONGEST_GAME = 27_000
+"""Steps; Gymnasium lets no game be longer."""
+
 SCREEN = (210, 160)
 
 
@@ -149,8 +152,8 @@ class Game:
 
 
 _NUMBERS = ("id", "seed", "purpose", "number", "step", "held", "won", "lost", "over")
-_LARGEST = {"number": 2**32, "step": 27_000, "held": 5, "won": 21, "lost": 21}
-"""What a game's numbers may be at most; Gymnasium ends it after 27,000 steps."""
+_LARGEST = {"number": 2**32, "step": LONGEST_GAME, "held": 5, "won": 21, "lost": 21}
+"""What a game's numbers may be at most."""
 
 _SPARE_MEMORY = 2**28
 """Bytes that taking up a game may use; a damaged state can ask for thousands of millions."""

@@ -34,15 +34,13 @@ def draw(run: RunFolder, folder: Path) -> list[Path]:
         UserError: the run has no stages, or the folder cannot be written to.
     """
     agent = Agent.load(run.path)
-    first = stages.files(run)
-    if not first:
-        raise UserError(f"{run.path} has no stages: it was trained by an older pongrad, train a new run")
+    untrained = stages.at_least_one(run)[0]
     game = Game(agent.game, 0, Purpose.EVALUATION, 0)
     lived = list(itertools.islice(moments(agent, game, Emulator(agent.game)), _STEPS))
     pictures: dict[str, Callable[[], Figure]] = {
         "preprocessing": lambda: preprocessing(agent, lived[_LOOK_AT - 1].frames[-1], lived[_LOOK_AT]),
         "network": lambda: network(agent),
-        "weights": lambda: weights(Agent.load(first[0]), agent),
+        "weights": lambda: weights(Agent.load(untrained), agent),
         "returns": lambda: returns(lived, run.config().gamma),  # type: ignore[attr-defined]
     }
     files = [folder / f"{name}.png" for name in pictures]

@@ -7,7 +7,6 @@ newest agent's; the numbers come from the run's folder. While nobody looks it sl
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from pongrad import web
 from pongrad.errors import UserError
 from pongrad.runs import RunFolder
 from pongrad.watch import Watch
-from pongrad.workers import CONTEXT, STOP_SIGNALS, Shared, shared_agent
+from pongrad.workers import Shared, shared_agent, spawn
 
 SHARE = 0.06
 """Of one core: what showing the game may cost; with two cores or more that is less than 5 % of training."""
@@ -44,17 +43,7 @@ class Live:
         except UserError:  # another training run is there already
             listening = web.listen(web.LOOPBACK, 0)
         self.url = web.url(listening)
-        self._pipe, there = CONTEXT.Pipe()
-        # As the workers: Ctrl-C and SIGTERM are for the process that learns.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
-            self._process = CONTEXT.Process(
-                target=_serve, args=(there, listening, shared, folder.path), name="pongrad-live", daemon=True
-            )
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        there.close()
+        self._process, self._pipe = spawn(_serve, (listening, shared, folder.path), "pongrad-live")
         listening.close()
 
     def __enter__(self) -> "Live":

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 
 from pongrad import kernels
 from pongrad.agent import Agent
-from pongrad.games import Emulator, Game
+from pongrad.games import LONGEST_GAME, Emulator, Game
 from pongrad.network import Array
 from pongrad.policy import probability_up
 from pongrad.vision import new_record, new_sight
-
-LONGEST = 27_000
-"""Steps; Gymnasium lets no game be longer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +56,7 @@ def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
     vision, sight = agent.vision, new_sight(agent.vision)
     eyes, mind = vision.eyes(emulator.screen), agent.mind(game.stream, agent.greedy)
     won = lost = 0
-    for step, delay in enumerate(emulator.delays(game, LONGEST)):
+    for step, delay in enumerate(emulator.delays(game, LONGEST_GAME)):
         if emulator.over():
             return
         offsets, pixels, values, _ = record = new_record(1, vision)

@@ -89,9 +89,7 @@ class Inside:
         image = Image.new("RGB", (width, height), BACKGROUND)
         draw = ImageDraw.Draw(image)
 
-        def text(
-            x: int, y: int, what: str, colour: tuple[int, int, int] = FAINT, large: bool = False
-        ) -> None:
+        def text(x: int, y: int, what: str, colour: Colour = FAINT, large: bool = False) -> None:
             draw.text((x, y), what, colour, self._large if large else self._small)
 
         text(15, 10, "what the network is given")

@@ -10,6 +10,7 @@ import numpy as np
 
 from pongrad import storage
 from pongrad.agent import FORMAT, Agent
+from pongrad.errors import UserError
 from pongrad.runs import Progress, RunFolder
 
 FIRST_FRAMES = 100_000
@@ -67,6 +68,17 @@ class Stages:
 def files(folder: RunFolder) -> list[Path]:
     """The stages of a run, youngest agent first."""
     return sorted((folder.path / "stages").glob("*.safetensors"))
+
+
+def at_least_one(folder: RunFolder) -> list[Path]:
+    """The same.
+
+    Raises:
+        UserError: there are none.
+    """
+    if found := files(folder):
+        return found
+    raise UserError(f"{folder.path} has no stages: it was trained by an older pongrad, train a new run")
 
 
 def label(file: Path) -> str:

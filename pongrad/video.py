@@ -78,9 +78,7 @@ def timelapse(run: RunFolder, out: Path, seed: int, seconds: float) -> int:
     Raises:
         UserError: there are no stages, or the file cannot be written.
     """
-    found = stages.files(run)
-    if not found:
-        raise UserError(f"{run.path} has no stages: it was trained by an older pongrad, train a new run")
+    found = stages.at_least_one(run)
     count = min(len(found), _MOST_STAGES)
     chosen = [found[i] for i in np.linspace(0, len(found) - 1, count).round().astype(int)]
     agents = [Agent.load(file) for file in chosen]

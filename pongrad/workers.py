@@ -32,8 +32,8 @@ DEATHS = 3
 SECONDS_A_TASK = 300.0
 """Of a processor: a task takes 0.1 s, and one that takes so long never ends. The worker dies of it."""
 
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
-CONTEXT = multiprocessing.get_context("spawn")
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+_CONTEXT = multiprocessing.get_context("spawn")
 
 
 _Task = tuple[Any, tuple[Any, ...]]
@@ -75,7 +75,7 @@ class Workers:
             count: how many processes.
         """
         layout = [(name, array.shape, array.dtype.str) for name, array in agent.network.weights.items()]
-        memory = CONTEXT.RawArray(c_byte, sum(array.nbytes for array in agent.network.weights.values()))
+        memory = _CONTEXT.RawArray(c_byte, sum(array.nbytes for array in agent.network.weights.values()))
         self.agent = Agent.from_description(agent.description(), _views(memory, layout))
         for name, array in agent.network.weights.items():
             self.agent.network.weights[name][:] = array
@@ -239,20 +239,11 @@ class _Worker:
 
     def start(self) -> None:
         """Start the process; it is ready when it is."""
-        # A process started now will never hear of Ctrl-C or SIGTERM: these are for the one that learns.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
-            self._pipe, there = CONTEXT.Pipe()
-            self._process = CONTEXT.Process(
-                target=_work, args=(there, *self._args), name=self._name, daemon=True
-            )
-            self._process.start()
-            there.close()
+            self._process, self._pipe = spawn(_work, self._args, self._name)
         except OSError as error:
             self._process = None
             raise UserError(f"cannot start a worker ({error.strerror}): use fewer --workers") from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def kill(self) -> None:
         """End the process, whatever it is doing: it holds nothing that could be lost."""
@@ -323,6 +314,25 @@ def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:
         views[name] = np.ndarray(shape, dtype, memory, offset)
         offset += views[name].nbytes
     return views
+
+
+def spawn(target: Callable[..., None], args: tuple[Any, ...], name: str) -> tuple[Any, Any]:
+    """Start a process that runs `target(pipe, *args)`; returns it and this end of the pipe.
+
+    It will never hear of Ctrl-C or SIGTERM: these are for the process that learns.
+
+    Raises:
+        OSError: the system has no room for it.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        here, there = _CONTEXT.Pipe()
+        process = _CONTEXT.Process(target=target, args=(there, *args), name=name, daemon=True)
+        process.start()
+        there.close()
+        return process, here
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def shared_agent(description: dict[str, Any], memory: Any, layout: Layout) -> Agent:

@@ -150,23 +150,20 @@ def test_it_listens_on_loopback_unless_told_otherwise(page):
      "[" * 200, b"\x00\xff", b'{"step": 1}'],
 )  # fmt: skip
 def test_nonsense_closes_the_line_and_nothing_else(page, nonsense):
-    with connect(page.socket) as client:
-        client.send(nonsense)
-        with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                client.recv(timeout=PATIENCE)
-        assert closed.value.rcvd.code == 1008
-    with connect(page.socket) as client:
-        receive(client, "hello")
+    closes_the_line_and_nothing_else(page, nonsense, 1008)
 
 
 def test_an_oversized_message_closes_the_line_and_nothing_else(page):
+    closes_the_line_and_nothing_else(page, '{"pause": "' + "x" * 1_000_000 + '"}', 1009)
+
+
+def closes_the_line_and_nothing_else(page, message, code):
     with connect(page.socket) as client:
         with pytest.raises(ConnectionClosed) as closed:
-            client.send('{"pause": "' + "x" * 1_000_000 + '"}')
+            client.send(message)
             while True:
                 client.recv(timeout=PATIENCE)
-        assert closed.value.rcvd.code == 1009
+        assert closed.value.rcvd.code == code
     with connect(page.socket) as client:
         receive(client, "hello")
 
