@@ -409,8 +409,8 @@ def files_here(place: Path, wanted: int) -> None:
     rng = random.Random(place.name)
     outcomes: Counter[str] = Counter()
     slowest = 0.0
-    with Workers(intact.agent, 1) as team:
-        list(team.advance(intact.games, 1))
+    with Workers(intact.shared, 1) as team:
+        list(team.advance(intact.games, 1, times=1))
         most = psutil.Process().memory_info().vms + GROWTH
         resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
         for number in range(wanted):
@@ -445,7 +445,7 @@ def resume(config: Any, team: Workers) -> str:
         return "refused"
     try:
         taken_up._try_on(team)
-        list(team.advance(taken_up.games, 8))
+        list(team.advance(taken_up.games, 8, times=1))
     except UserError as error:
         check("\n" not in str(error), f"not one line: {error}")
         return "refused_by_worker"

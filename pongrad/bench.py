@@ -24,13 +24,17 @@ from numpy.typing import NDArray
 
 from pongrad.agent import Agent
 from pongrad.games import FRAMES_A_STEP, Emulator, Purpose, ale_seed, environment_options, load_cartridge
-from pongrad.learners import Learner, collect, first_games, new_agent, new_learner, next_games
+from pongrad.learners import Learner, first_games, new_agent, new_learner, play_for
 from pongrad.play import Stretch
 from pongrad.recipes import Classic, Fast, Recipe
+from pongrad.shared import SharedAgent
 from pongrad.workers import Workers
 
 UPDATES = {"fast": 6, "classic": 1}
 """How many updates' worth of play is measured at once: two to four seconds of each recipe."""
+
+SECONDS_AN_UPDATE = 5.0
+"""Who has fewer for each of these updates gets shorter rounds."""
 
 
 def bench(seconds: float, workers: int) -> dict[str, Any]:
@@ -60,8 +64,11 @@ def _rounds(config: Recipe, workers: int, seconds: float, one_round: "_Round") -
     no less.
     """
     rounds: list[dict[str, float]] = []
-    with Workers(new_agent(config), workers) as team:
-        played = _Played(config, team)
+    agent = new_agent(config)
+    shared = SharedAgent(agent)
+    with Workers(shared, workers) as team:
+        updates = max(1, min(UPDATES[config.recipe], int(seconds / SECONDS_AN_UPDATE)))
+        played = _Played(config, agent, shared, team, updates)
         end = time.monotonic() + seconds
         while not rounds or time.monotonic() < end:
             rounds.append(one_round(played, len(rounds)))
@@ -121,10 +128,15 @@ Recorded = list[tuple[str, int, NDArray[np.uint8]]]
 class _Played:
     """The first updates of a recipe: played again and again, and by the emulator alone."""
 
-    def __init__(self, config: Recipe, team: Workers) -> None:
+    def __init__(
+        self, config: Recipe, agent: Agent, shared: SharedAgent, team: Workers, updates: int
+    ) -> None:
         self._config = config
+        self._agent = agent
+        self._shared = shared
         self._team = team
-        self._learner = new_learner(config, team.agent)
+        self._updates = updates
+        self._learner = new_learner(config, agent)
         actions: dict[int, list[NDArray[np.uint8]]] = {}
         games = {}
         for stretches in self._play(None):
@@ -138,11 +150,11 @@ class _Played:
 
     def _play(self, learner: Learner | None) -> Iterator[list[Stretch]]:
         games = first_games(self._config, Purpose.BENCHMARK)
-        for number in range(UPDATES[self._config.recipe]):
-            played = collect(self._config, self._team, games, learner)
+        everything = play_for(learner, self._config, self._team, games, self._updates)
+        for number, played in enumerate(everything):
             if learner:
                 learner.update(number, 0)
-            games = next_games(self._config, played)
+                self._shared.publish(self._agent.network.weights)
             yield from played
 
     def rate(self, learning: bool) -> float:

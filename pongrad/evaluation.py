@@ -7,6 +7,7 @@ from typing import Any
 
 from pongrad.agent import Agent
 from pongrad.games import FRAMES_A_STEP, Game, Purpose
+from pongrad.shared import SharedAgent
 from pongrad.workers import Workers
 
 
@@ -31,7 +32,7 @@ def evaluate(
     """
     scores: list[int] = []
     steps = 0
-    with Workers(agent, min(workers, games)) as team:
+    with Workers(SharedAgent(agent), min(workers, games)) as team:
         fresh = [Game(agent.game, seed, Purpose.EVALUATION, number) for number in range(games)]
         for ((_, game),) in team.finish(fresh):
             scores.append(game.score)

@@ -155,6 +155,9 @@ _NUMBERS = ("id", "seed", "purpose", "number", "step", "held", "won", "lost", "o
 _LARGEST = {"number": 2**32, "step": LONGEST_GAME, "held": 5, "won": 21, "lost": 21}
 """What a game's numbers may be at most."""
 
+GENERATORS_KEPT = 64
+"""Games whose random generator an emulator keeps, for it takes long to catch up; 2.5 kB each."""
+
 _SPARE_MEMORY = 2**28
 """Bytes that taking up a game may use; a damaged state can ask for thousands of millions."""
 
@@ -183,7 +186,7 @@ class Emulator:
         self._ale = load_cartridge(options | {"frameskip": 1, "repeat_action_probability": 0.0})
         self._act, self._get_screen = self._ale.act, self._ale.getScreen
         self._actions = self._ale.getMinimalActionSet()
-        self._twister = np.random.MT19937()
+        self._drawn: dict[int, tuple[np.random.MT19937, int]] = {}
         self._start = self.save()
         self._first_screen = self._ale.getScreen()
         self.held = 0
@@ -229,9 +232,16 @@ class Emulator:
         probability, so the new action comes with the first frame that does not. The emulator's generator
         is a Mersenne Twister that draws twice a frame, once for each of two players.
         """
-        self._twister._legacy_seeding(ale_seed(game.env_seed))
-        self._twister.random_raw(2 * self._frame_skip * game.step, output=False)
-        draws = self._twister.random_raw(2 * self._frame_skip * steps)[::2] / 2.0**32
+        seed, draws_a_step = game.env_seed, 2 * self._frame_skip
+        twister, drawn = self._drawn.pop(seed, (None, 0))
+        if twister is None or drawn > game.step:
+            twister, drawn = np.random.MT19937(), 0
+            twister._legacy_seeding(ale_seed(seed))
+        twister.random_raw(draws_a_step * (game.step - drawn), output=False)
+        draws = twister.random_raw(draws_a_step * steps)[::2] / 2.0**32
+        while len(self._drawn) >= GENERATORS_KEPT:
+            self._drawn.pop(next(iter(self._drawn)))
+        self._drawn[seed] = twister, game.step + steps
         repeats = (draws < self._repeat_action_probability).reshape(steps, self._frame_skip)
         return repeats.cumprod(axis=1).sum(axis=1).tolist()
 

@@ -188,20 +188,22 @@ def decide(eyes, pair, is_new, sight, mind, step, record, t):
             in the screen of this step, in the other row those of the step before.
         mind: weights, stream and greedy, see `forward`, `uniform` and `choose`.
         step: counts the game's steps.
-        record: offsets, pixels, values (see the header) and actions (uint8), all written at place `t`.
+        record: offsets, pixels, values (see the header), actions (uint8) and logits (float64), all written
+            at place `t`.
 
     Returns:
         The place of the chosen action.
     """
     seen, counts = sight
     weights, stream, greedy = mind
-    offsets, pixels, values, actions = record
+    offsets, pixels, values, actions, logits = record
     if is_new:
         counts[step % 2] = look(eyes, seen[step % 2])
     start = offsets[t]
     end = start + observe(pair, sight, step, pixels[start:], values[start:])
     offsets[t + 1] = end
     logit = forward(pixels[start:end], values[start:end], weights)[0]
+    logits[t] = logit
     actions[t] = choose(logit, uniform(stream, np.uint64(step)), greedy)
     return actions[t]
 

@@ -1,6 +1,7 @@
 """From a recipe to what learns: a fresh agent, and the learner that improves it."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +10,7 @@ from pongrad.agent import Agent
 from pongrad.games import Game, Purpose, seed_sequence
 from pongrad.network import Network
 from pongrad.optimisers import Optimiser
-from pongrad.play import Rollout, Stretch
+from pongrad.play import Rollout, Stretch, next_game
 from pongrad.ppo import PPO
 from pongrad.recipes import ACTIONS, Classic, Fast, Recipe
 from pongrad.reinforce import Reinforce
@@ -70,33 +71,54 @@ def first_games(config: Recipe, purpose: Purpose = Purpose.TRAINING) -> list[Gam
     return [Game(config.game, config.seed, purpose, number) for number in range(config.num_games)]
 
 
-def deal(
-    config: Recipe, workers: Workers, games: Sequence[Game], stopping: Callable[[], bool] = lambda: False
-) -> Iterator[list[Stretch]]:
-    """Play what the recipe learns from in one update: of each game a fixed length, or all of it."""
-    if isinstance(config, Fast):
-        return workers.advance(games, config.rollout_steps, stopping)
-    return workers.finish(games, stopping)
-
-
-def collect(
+def play_for(
+    learner: Learner | None,
     config: Recipe,
     workers: Workers,
     games: Sequence[Game],
-    learner: Learner | None,
+    times: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
-) -> list[list[Stretch]]:
-    """Play what `deal` deals; a learner, if there is one, is given each stretch as soon as it is there."""
-    played = []
-    for stretches in deal(config, workers, games, stopping):
-        if learner:
-            for rollout, game in stretches:
-                learner.add(rollout, game.over)
-        played.append(stretches)
-    return played
+) -> Iterator[list[list[Stretch]]]:
+    """Play what the recipe learns from, one update's worth after the other, and give it to the learner.
+
+    Of each game that is a fixed length, played with the weights before the newest, or all of it, played with
+    the newest.
+
+    Args:
+        learner: is given each stretch as soon as it is there; None: nobody.
+        config: the recipe.
+        workers: who plays.
+        games: to begin with.
+        times: how many updates' worth; None: until nobody asks for more.
+        stopping: asked ten times a second whether to break off.
+
+    Yields:
+        What was played, as `Workers.advance` has it. Before asking for more, improve the weights and publish
+        them.
+
+    Raises:
+        Interrupted, WorkersDied: see `Workers`.
+    """
+    if isinstance(config, Fast):
+        for played in workers.advance(games, config.rollout_steps, times, stopping):
+            _add(learner, itertools.chain(*played))
+            yield played
+        return
+    for _ in itertools.count() if times is None else range(times):
+        played = []
+        for stretches in workers.finish(games, stopping):
+            _add(learner, stretches)
+            played.append(stretches)
+        yield played
+        games = next_games(played)
 
 
-def next_games(config: Recipe, played: Sequence[Sequence[Stretch]]) -> list[Game]:
-    """The games to go on with; one that has ended is followed by the `num_games`-th after it."""
-    games = [stretches[-1][1] for stretches in played]
-    return [game.successor(config.num_games) if game.over else game for game in games]
+def _add(learner: Learner | None, stretches: Iterable[Stretch]) -> None:
+    if learner:
+        for rollout, game in stretches:
+            learner.add(rollout, game.over)
+
+
+def next_games(played: Sequence[Sequence[Stretch]]) -> list[Game]:
+    """The games to go on with after all have been played on."""
+    return [next_game(stretches, len(played)) for stretches in played]

@@ -14,8 +14,9 @@ from typing import Any
 from pongrad import web
 from pongrad.errors import UserError
 from pongrad.runs import RunFolder
+from pongrad.shared import SharedAgent
 from pongrad.watch import Watch
-from pongrad.workers import Shared, shared_agent, spawn
+from pongrad.workers import spawn
 
 SHARE = 0.06
 """Of one core: what showing the game may cost; with two cores or more that is less than 5 % of training."""
@@ -28,11 +29,11 @@ class Live:
         url: where it is.
     """
 
-    def __init__(self, shared: Shared, folder: RunFolder) -> None:
+    def __init__(self, shared: SharedAgent, folder: RunFolder) -> None:
         """Start the process.
 
         Args:
-            shared: the agent that learns, see `workers.Workers`.
+            shared: the agent that learns, in shared memory.
             folder: its run.
 
         Raises:
@@ -56,14 +57,14 @@ class Live:
         self._process.join()
 
 
-def _serve(pipe: Any, listening: socket.socket, shared: Shared, path: Path) -> None:
+def _serve(pipe: Any, listening: socket.socket, shared: SharedAgent, path: Path) -> None:
     """The process's life: serve until the other end of the pipe closes, however that comes about."""
     with contextlib.suppress(OSError):
         os.nice(10)
     asyncio.run(_until_closed(pipe, listening, shared, path))
 
 
-async def _until_closed(pipe: Any, listening: socket.socket, shared: Shared, path: Path) -> None:
+async def _until_closed(pipe: Any, listening: socket.socket, shared: SharedAgent, path: Path) -> None:
     ended, hall = asyncio.Event(), web.Hall()
 
     def end() -> None:
@@ -72,5 +73,5 @@ async def _until_closed(pipe: Any, listening: socket.socket, shared: Shared, pat
         ended.set()
 
     asyncio.get_running_loop().add_reader(pipe.fileno(), end)
-    show = Watch(shared_agent(*shared), path.name, RunFolder(path), share=SHARE)
+    show = Watch(shared.agent(shared.published), path.name, RunFolder(path), share=SHARE)
     await web.serve(show, listening, web.LOOPBACK, hall, ended)

@@ -59,7 +59,7 @@ def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
     for step, delay in enumerate(emulator.delays(game, LONGEST_GAME)):
         if emulator.over():
             return
-        offsets, pixels, values, _ = record = new_record(1, vision)
+        offsets, pixels, values, *_ = record = new_record(1, vision)
         action = int(kernels.decide(eyes, vision.pair, True, sight, mind, step, record, 0))
         hidden, up, value = think(agent, pixels[: offsets[1]], values[: offsets[1]])
         inputs = np.zeros(vision.size, np.float32)

@@ -25,6 +25,7 @@ class Rollout:
         inputs: the network's sparse inputs.
         following: what it would have seen next, one step.
         actions: uint8, places in the agent's `actions`.
+        logits: float64, the network's logits of UP that they were drawn by.
         rewards: float32, points won or lost by the step.
         seconds: time it took to play.
         emulator_seconds: the share of it spent inside the emulator.
@@ -33,6 +34,7 @@ class Rollout:
     inputs: Inputs
     following: Inputs
     actions: NDArray[np.uint8]
+    logits: NDArray[np.float64]
     rewards: NDArray[np.float32]
     seconds: float
     emulator_seconds: float
@@ -47,6 +49,7 @@ class Rollout:
             Inputs.join([part.inputs for part in parts]),
             parts[-1].following,
             np.concatenate([part.actions for part in parts]),
+            np.concatenate([part.logits for part in parts]),
             np.concatenate([part.rewards for part in parts]),
             sum(part.seconds for part in parts),
             sum(part.emulator_seconds for part in parts),
@@ -91,9 +94,15 @@ def play_on(
             (rollout,), (game,) = play(agent, [game], left, emulator)
             stretches.append((rollout, game))
             left -= len(rollout)
-            game = game.successor(stride) if game.over else game
+            game = next_game(stretches, stride)
         places.append(stretches)
     return places
+
+
+def next_game(stretches: Sequence[Stretch], stride: int) -> Game:
+    """The game to go on with in a place where these stretches were played."""
+    game = stretches[-1][1]
+    return game.successor(stride) if game.over else game
 
 
 def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple[Rollout, Game]:
@@ -106,7 +115,7 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
         counts[screen % 2] = len(pixels)
     eyes = agent.vision.eyes(emulator.screen)
     mind = agent.mind(game.stream, agent.greedy)
-    record = offsets, pixels, values, actions = new_record(until + 1, agent.vision)
+    record = offsets, pixels, values, actions, logits = new_record(until + 1, agent.vision)
     rewards = np.zeros(until, np.float32)
     delays = emulator.delays(game, until)
     t = 0
@@ -144,6 +153,7 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
             values[end : end + following].copy(),
         ),
         actions[:t],
+        logits[:t],
         rewards,
         clock() - start,
         emulator_seconds,

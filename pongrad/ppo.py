@@ -6,7 +6,9 @@ bring. From rollouts of a fixed length it climbs, with ratio_t = pi(a_t | x_t) /
     mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  -  value_coefficient  (V(x_t) - R_t)^2
             +  entropy_coefficient  H(pi(. | x_t))  +  barrier_coefficient  mean_a log pi(a | x_t)
 
-on small parts of the rollouts, several times over. A_t is the generalised advantage, R_t = A_t + V_old(x_t).
+on small parts of the rollouts, several times over. A_t is the generalised advantage, R_t = A_t + V(x_t), with
+the values as they are before the update. pi_old is the policy that played: not quite the one that the update
+starts from, for the workers have played on during the last update (see `workers.Workers.advance`).
 """
 
 from dataclasses import dataclass
@@ -118,7 +120,8 @@ class PPO:
         ).astype(out.dtype)
         returns = advantages + out[:, 1]
         explained = 1 - float(np.var(advantages)) / max(float(np.var(returns)), 1e-12)
-        old_log_p = policy.log_probability(actions, out[:, 0])
+        logits = np.concatenate([rollout.logits for rollout in rollouts]).astype(out.dtype)
+        old_log_p = policy.log_probability(actions, logits)
         return _Batch(inputs, actions, old_log_p, advantages, returns), explained
 
     def _climb(self, batch: _Batch, steps: NDArray[np.int64]) -> dict[str, float]:

@@ -36,7 +36,7 @@ from pongrad.recipes import RECIPES, Recipe
 from pongrad.storage import Tensors
 from pongrad.tensorboard import EventFile
 
-CHECKPOINT_FORMAT = "pongrad-checkpoint-3"
+CHECKPOINT_FORMAT = "pongrad-checkpoint-4"
 CHECKPOINTS_KEPT = 3
 _METRICS = {"update", "frames", "games", "seconds", "mean_score_100"}
 PACKAGES = ("pongrad", "ale-py", "gymnasium", "numpy", "numba")
@@ -106,13 +106,16 @@ class Checkpoint:
     Attributes:
         learning: what decides what is learned, as `Recipe.learning` has it.
         progress: how far the run has come; every schedule follows from it.
-        weights, optimiser: what has been learned, and what the optimiser remembers.
+        weights: what has been learned.
+        weights_before: what had been, one update ago: some play on with them, see `Workers.advance`.
+        optimiser: what the optimiser remembers.
         games: as they stand.
     """
 
     learning: dict[str, Any]
     progress: Progress
     weights: Tensors
+    weights_before: Tensors
     optimiser: Tensors
     games: list[Game]
 
@@ -126,6 +129,7 @@ class Checkpoint:
         if self.learning != first.learning:
             raise ValueError("it is of another run than config.json")
         _check_alike("weights", self.weights, first.weights)
+        _check_alike("weights before", self.weights_before, first.weights)
         _check_alike("optimiser state", self.optimiser, first.optimiser)
         for name, array in self.optimiser.items():
             if (array < 0).any() or (array.dtype.kind == "i" and (array >= 2**53).any()):
@@ -252,6 +256,7 @@ class RunFolder:
             UserError: it cannot be written; those before are still there.
         """
         tensors = {f"weights.{name}": array for name, array in checkpoint.weights.items()}
+        tensors |= {f"weights_before.{name}": array for name, array in checkpoint.weights_before.items()}
         tensors |= {f"optimiser.{name}": array for name, array in checkpoint.optimiser.items()}
         progress = {**asdict(checkpoint.progress), "scores": list(checkpoint.progress.scores)}
         for i, game in enumerate(checkpoint.games):
@@ -299,6 +304,7 @@ class RunFolder:
                 metadata["learning"],
                 Progress.from_json(metadata["progress"]),
                 _with_prefix(tensors, "weights."),
+                _with_prefix(tensors, "weights_before."),
                 _with_prefix(tensors, "optimiser."),
                 games,
             )

@@ -9,7 +9,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -18,10 +18,11 @@ import numpy as np
 from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.games import FRAMES_A_STEP, Game
-from pongrad.learners import collect, first_games, new_agent, new_learner, next_games
+from pongrad.learners import first_games, new_agent, new_learner, next_games, play_for
 from pongrad.play import Stretch
 from pongrad.recipes import Recipe, flag
 from pongrad.runs import Checkpoint, Progress, RunFolder
+from pongrad.shared import SharedAgent
 from pongrad.stages import Stages
 from pongrad.terminal import Display
 from pongrad.workers import Interrupted, Workers, WorkersDied, cores
@@ -82,10 +83,13 @@ class Training:
         self.progress = Progress()
         start = self.agent.copy()
         self.learner = new_learner(config, self.agent)
+        self.shared = SharedAgent(self.agent)
         self._saved: int | None = None  # the update of the newest checkpoint
         if checkpoint := self.folder.load_checkpoint(self._checkpoint(), self.agent.vision.pixels):
             for name, array in checkpoint.weights.items():
                 self.agent.network.weights[name][...] = array
+            for weights in (checkpoint.weights_before, checkpoint.weights):
+                self.shared.publish(weights)
             self.learner.optimiser.load(checkpoint.optimiser)
             self.games = checkpoint.games
             self.progress = checkpoint.progress
@@ -105,21 +109,23 @@ class Training:
             UserError: see `train`.
         """
         with (
-            Workers(self.agent, self.workers) as workers,
+            Workers(self.shared, self.workers) as workers,
             Display(self.folder, self.config) as display,
             contextlib.ExitStack() as stack,
         ):
-            self._share(workers)
+            if self._saved is not None:
+                self._try_on(workers)
             if self.config.live:
                 from pongrad.live import Live  # a web server: not for those who do not want one
 
-                page = stack.enter_context(Live(workers.shared, self.folder))
+                page = stack.enter_context(Live(self.shared, self.folder))
                 display.page(page.url)
             saved = time.monotonic()
             died: WorkersDied | None = None
+            played = play_for(self.learner, self.config, workers, self.games, stopping=stopping.asked)
             while not (died or self._enough() or stopping.asked()):
                 try:
-                    self._one_update(workers, display, stopping)
+                    self._one_update(played, display)
                 except Interrupted:
                     break
                 except WorkersDied as error:
@@ -145,22 +151,14 @@ class Training:
         except ValueError as error:
             raise self.folder.damaged_checkpoint(error) from error
 
-    def _share(self, workers: Workers) -> None:
-        """Learn on the weights that all processes share."""
-        state = self.learner.optimiser.state
-        self.agent = workers.agent
-        self.learner = new_learner(self.config, self.agent)
-        self.learner.optimiser.load(state)
-        if self._saved is not None:
-            self._try_on(workers)
-
-    def _one_update(self, workers: Workers, display: Display, stopping: "Stopping") -> None:
-        """Play with one set of weights, then improve them."""
+    def _one_update(self, play: Iterator[Sequence[Sequence[Stretch]]], display: Display) -> None:
+        """Wait for what the next update is to learn from, and learn."""
         progress = self.progress
         start = time.monotonic()
         with np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
-            played = collect(self.config, workers, self.games, self.learner, stopping.asked)
+            played = next(play)
             losses = self.learner.update(progress.update, progress.frames)
+            self.shared.publish(self.agent.network.weights)
         if not all(map(math.isfinite, losses.values())):
             raise self._not_finite("the losses")
         rollouts = [rollout for stretches in played for rollout, _ in stretches]
@@ -173,7 +171,7 @@ class Training:
             progress.scores.append(game.score)
             self._note_records()
         self._stages.note(self.agent, progress)
-        self.games = next_games(self.config, played)
+        self.games = next_games(played)
         seconds = time.monotonic() - start
         emulator_seconds = sum(rollout.emulator_seconds for rollout in rollouts)
         line = {
@@ -228,7 +226,8 @@ class Training:
 
     def _checkpoint(self) -> Checkpoint:
         weights, state = self.agent.network.weights, self.learner.optimiser.state
-        return Checkpoint(self.config.learning, self.progress, weights, state, self.games)
+        before = self.shared.agent(self.shared.published - 1).network.weights
+        return Checkpoint(self.config.learning, self.progress, weights, before, state, self.games)
 
     def _check_finite(self) -> None:
         """Raise UserError if weights or gradients (the optimiser's state has met them all) are not finite.

@@ -19,7 +19,7 @@ Pixels = NDArray[np.uint16]
 
 Eyes = tuple[NDArray[np.uint64], NDArray[np.bool_], int, int, int, bool]
 Sight = tuple[NDArray[np.uint16], NDArray[np.int64]]
-Record = tuple[NDArray[np.int64], Pixels, NDArray[np.int8], NDArray[np.uint8]]
+Record = tuple[NDArray[np.int64], Pixels, NDArray[np.int8], NDArray[np.uint8], NDArray[np.float64]]
 """What the kernels `look` and `decide` see with, remember and write; described there."""
 
 
@@ -150,4 +150,5 @@ def new_record(steps: int, vision: Vision) -> Record:
         np.empty(most, np.uint16),
         np.empty(most, np.int8),
         np.empty(steps, np.uint8),
+        np.empty(steps),
     )

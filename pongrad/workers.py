@@ -2,26 +2,21 @@
 
 A worker keeps nothing of a game: it gets a game's value and sends back the rollout and the value after.
 So a worker that dies loses nothing: another takes its place, and its piece is played again.
-The agent's weights lie in memory that all processes share, so nothing is copied when they change; they
-change only while nobody plays.
 """
 
 import itertools
-import multiprocessing
 import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from ctypes import c_byte
 from multiprocessing import connection
 from typing import Any, cast
-
-import numpy as np
 
 from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.games import Emulator, Game
-from pongrad.play import Rollout, Stretch, play, play_on
+from pongrad.play import Rollout, Stretch, next_game, play, play_on
+from pongrad.shared import CONTEXT, SharedAgent
 
 PIECE = 500
 """Steps a worker plays before it hands the game back: about 0.1 s, long beside what restoring costs."""
@@ -33,17 +28,9 @@ SECONDS_A_TASK = 300.0
 """Of a processor: a task takes 0.1 s, and one that takes so long never ends. The worker dies of it."""
 
 _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
-_CONTEXT = multiprocessing.get_context("spawn")
 
-
-_Task = tuple[Any, tuple[Any, ...]]
-"""A key to know the answer by, and what to send to a worker: a function and its arguments."""
-
-Layout = list[tuple[str, tuple[int, ...], str]]
-"""Names, shapes and dtypes of the weights in shared memory."""
-
-Shared = tuple[dict[str, Any], Any, Layout]
-"""An agent's description, and its weights in shared memory."""
+_Task = tuple[Any, int, tuple[Any, ...]]
+"""A key to know the answer by, the number of the weights to play with, and a function with its arguments."""
 
 
 class Interrupted(Exception):
@@ -60,28 +47,17 @@ def cores() -> int:
 
 
 class Workers:
-    """A team of processes that play one agent; use it in a `with` statement.
+    """A team of processes that play one agent; use it in a `with` statement."""
 
-    Attributes:
-        agent: the agent they play. Its weights are shared: a change is seen by all.
-        shared: the same as another process can be given it; there `shared_agent` makes the agent of it.
-    """
-
-    def __init__(self, agent: Agent, count: int) -> None:
+    def __init__(self, shared: SharedAgent, count: int) -> None:
         """Start the processes.
 
         Args:
-            agent: who is to play; its weights are copied into shared memory.
+            shared: who is to play, with weights that may be published meanwhile.
             count: how many processes.
         """
-        layout = [(name, array.shape, array.dtype.str) for name, array in agent.network.weights.items()]
-        memory = _CONTEXT.RawArray(c_byte, sum(array.nbytes for array in agent.network.weights.values()))
-        self.agent = Agent.from_description(agent.description(), _views(memory, layout))
-        for name, array in agent.network.weights.items():
-            self.agent.network.weights[name][:] = array
-        self.shared: Shared = agent.description(), memory, layout
-        start = (*self.shared, SECONDS_A_TASK)
-        self._team = [_Worker(f"pongrad-worker-{i}", start) for i in range(count)]
+        self._shared = shared
+        self._team = [_Worker(f"pongrad-worker-{i}", (shared, SECONDS_A_TASK)) for i in range(count)]
         try:
             for worker in self._team:
                 worker.start()
@@ -90,7 +66,7 @@ class Workers:
             raise
 
     def __repr__(self) -> str:
-        return f"Workers({len(self._team)} processes, {self.agent})"
+        return f"Workers({len(self._team)} processes, {self._shared})"
 
     def __enter__(self) -> "Workers":
         return self
@@ -102,7 +78,7 @@ class Workers:
     def finish(
         self, games: Sequence[Game], stopping: Callable[[], bool] = lambda: False
     ) -> Iterator[list[Stretch]]:
-        """Play whole games to their ends, sharing them out in pieces.
+        """Play whole games to their ends with the newest weights, sharing them out in pieces.
 
         Two games a worker are under way, and the next piece is always of the one furthest from its end, so
         that at last all workers finish at nearly the same time, while the games before come out early
@@ -122,6 +98,7 @@ class Workers:
         pieces: list[list[Rollout]] = [[] for _ in games]
         waiting = dict(enumerate(games))  # nobody is playing these
         done: dict[int, Game] = {}
+        weights = self._shared.published
 
         def next_piece() -> _Task | None:
             begun = [i for i in range(len(games)) if i not in done][: 2 * len(self._team)]
@@ -129,12 +106,15 @@ class Workers:
             if not ready:
                 return None
             i = min(ready, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
-            return i, (play, [waiting.pop(i)], PIECE)
+            return i, weights, (play, [waiting.pop(i)], PIECE)
 
-        next_out = 0
-        for i, ((rollout,), (game,)) in self._deal(next_piece, stopping):
+        def take(i: int, answer: tuple[list[Rollout], list[Game]]) -> None:
+            (rollout,), (game,) = answer
             pieces[i].append(rollout)
             (done if game.over else waiting)[i] = game
+
+        next_out = 0
+        for _ in self._deal(next_piece, take, stopping):
             while next_out in done:
                 yield [(Rollout.join(pieces[next_out]), done[next_out])]
                 pieces[next_out] = []
@@ -144,63 +124,97 @@ class Workers:
         self,
         games: Sequence[Game],
         steps: int,
+        times: int | None = None,
         stopping: Callable[[], bool] = lambda: False,
-    ) -> Iterator[list[Stretch]]:
-        """Play each game on for exactly so many steps, see `play.play_on`.
+    ) -> Iterator[list[list[Stretch]]]:
+        """Play all games on for exactly so many steps, and again, and again; see `play.play_on`.
 
-        A game that ends is followed by the one numbered `len(games)` after it. Workers are given many games
-        at first and few towards the end, so that they have little to send and still end together.
+        While somebody learns from what is yielded the workers play on, so they are one set of weights
+        behind: what is yielded was played with the weights published before the newest. Which these are must
+        not depend on who was faster, so exactly one set is to be published before asking for more (or never
+        any).
+
+        A game that ends is followed by the one numbered `len(games)` after it. Workers are dealt many games
+        at first and few towards the end, so that they have little to send and nobody waits for long.
 
         Args:
             games: games that are not over.
-            steps: to play in each.
+            steps: to play in each at a time.
+            times: how often; None: until nobody asks for more.
             stopping: asked ten times a second whether to break off.
 
         Yields:
-            The stretches played in the place of each game, in the order given, as soon as they can be had.
+            The stretches played in the place of each game.
 
         Raises:
             Interrupted: `stopping` said so.
             WorkersDied: again and again, of the same piece.
         """
-        dealt = 0
+        games = list(games)
+        behind = self._shared.published - 1
+        dealt = out = 0  # places dealt, and times yielded
         played: dict[int, list[Stretch]] = {}
 
         def next_hand() -> _Task | None:
             nonlocal dealt
-            if dealt == len(games):
+            time, first = divmod(dealt, len(games))
+            if time == times or time > out + 1:
                 return None
-            hand = range(dealt, dealt + max(1, (len(games) - dealt) // (2 * len(self._team))))
-            dealt = hand.stop
-            return hand, (play_on, [games[i] for i in hand], steps, len(games))
+            most = max(1, (len(games) - first) // (2 * len(self._team)))
+            places = range(dealt, dealt + most)
+            if time > out:  # these have still to be played on from
+                ready = itertools.takewhile(lambda place: place - len(games) in played, places)
+                places = places[: len(list(ready))]
+            if not places:
+                return None
+            dealt = places.stop
+            hand = [games[place % len(games)] for place in places]
+            return places, behind + time, (play_on, hand, steps, len(games))
 
-        next_out = 0
-        for hand, places in self._deal(next_hand, stopping):
-            played.update(zip(hand, places, strict=True))
-            while next_out in played:
-                yield played.pop(next_out)
-                next_out += 1
+        def take(places: range, answer: list[list[Stretch]]) -> None:
+            for place, stretches in zip(places, answer, strict=True):
+                played[place] = stretches
+                games[place % len(games)] = next_game(stretches, len(games))
+
+        for _ in self._deal(next_hand, take, stopping):
+            places = range(out * len(games), (out + 1) * len(games))
+            if all(place in played for place in places):
+                yield [played.pop(place) for place in places]
+                out += 1
 
     def _deal(
-        self, next_task: Callable[[], "_Task | None"], stopping: Callable[[], bool]
-    ) -> Iterator[tuple[Any, Any]]:
-        """Keep all workers busy until there is no task left and all are done; yields (key, answer)."""
+        self,
+        next_task: Callable[[], "_Task | None"],
+        take: Callable[[Any, Any], None],
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Iterator[None]:
+        """Keep all workers busy until there is no task left and all are done.
+
+        Args:
+            next_task: gives the next task, or None if there is none now.
+            take: is called with each key and answer.
+            stopping: asked ten times a second whether to break off.
+
+        Yields:
+            Whenever answers have been taken and everybody has something to do again.
+        """
         playing: dict[_Worker, Any] = {}
         idle = list(self._team)
         try:
             while True:
                 while idle and (task := next_task()):
-                    key, message = task
+                    key, weights, message = task
                     worker = idle.pop()
                     playing[worker] = key
-                    worker.give(message)
+                    worker.give((weights, *message))
+                yield
                 if not playing:
                     return
                 ready: Any = connection.wait(cast(Any, list(playing)), timeout=0.1)
                 for worker in ready:
                     for answer in worker.answers():
                         idle.append(worker)
-                        yield playing.pop(worker), _result(answer)
+                        take(playing.pop(worker), _result(answer))
                 if stopping():
                     raise Interrupted
         finally:
@@ -214,14 +228,14 @@ class Workers:
             ValueError: the emulator cannot take them up.
             WorkersDied: of taking them up.
         """
-        hands = iter([(0, (_try_on, games))])
-        for _ in self._deal(lambda: next(hands, None), lambda: False):
+        hands = iter([(0, self._shared.published, (_try_on, games))])
+        for _ in self._deal(lambda: next(hands, None), lambda key, answer: None):
             pass
 
     def everywhere(self, function: Callable[..., Any], *args: Any) -> list[Any]:
         """What `function(agent, *args, emulator)` gives in each worker, all at the same time."""
         for worker in self._team:
-            worker.give((function, *args))
+            worker.give((self._shared.published, function, *args))
         return [
             _result(next(answer for _ in itertools.count() for answer in worker.answers()))
             for worker in self._team
@@ -307,15 +321,6 @@ def _result(answer: Any) -> Any:
     return answer
 
 
-def _views(memory: Any, layout: Layout) -> dict[str, np.ndarray]:
-    """The weights that lie one after the other in the shared memory."""
-    views, offset = {}, 0
-    for name, shape, dtype in layout:
-        views[name] = np.ndarray(shape, dtype, memory, offset)
-        offset += views[name].nbytes
-    return views
-
-
 def spawn(target: Callable[..., None], args: tuple[Any, ...], name: str) -> tuple[Any, Any]:
     """Start a process that runs `target(pipe, *args)`; returns it and this end of the pipe.
 
@@ -326,8 +331,8 @@ def spawn(target: Callable[..., None], args: tuple[Any, ...], name: str) -> tupl
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
-        here, there = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=target, args=(there, *args), name=name, daemon=True)
+        here, there = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=target, args=(there, *args), name=name, daemon=True)
         process.start()
         there.close()
         return process, here
@@ -335,31 +340,26 @@ def spawn(target: Callable[..., None], args: tuple[Any, ...], name: str) -> tupl
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def shared_agent(description: dict[str, Any], memory: Any, layout: Layout) -> Agent:
-    """The agent around weights that all processes share."""
-    return Agent.from_description(description, _views(memory, layout))
-
-
 def _try_on(agent: Agent, games: Sequence[Game], emulator: Emulator) -> None:
     for game in games:
         emulator.check(game)
 
 
-def _work(pipe: Any, description: dict[str, Any], memory: Any, layout: Layout, seconds: float) -> None:
+def _work(pipe: Any, shared: SharedAgent, seconds: float) -> None:
     """A worker's life: receive a task, do it, send back what came out, until the pipe closes."""
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # the emulator complains about damaged states; what matters is sent back
         os.dup2(silence, stream)
-    agent = shared_agent(description, memory, layout)
-    emulator = Emulator(agent.game)
+    agents = [shared.agent(number) for number in range(2)]
+    emulator = Emulator(agents[0].game)
     while True:
         try:
-            function, *args = pipe.recv()
+            weights, function, *args = pipe.recv()
         except (EOFError, OSError):
             return
         signal.setitimer(signal.ITIMER_PROF, seconds)  # ends even a loop inside the emulator
         try:
-            answer = function(agent, *args, emulator)
+            answer = function(agents[weights % 2], *args, emulator)
         except Exception as error:  # raised again where it can be seen
             error.add_note(traceback.format_exc())
             answer = error

@@ -100,6 +100,7 @@ def same_rollout():
             np.testing.assert_array_equal(getattr(a.inputs, name), getattr(b.inputs, name), name)
             np.testing.assert_array_equal(getattr(a.following, name), getattr(b.following, name), name)
         np.testing.assert_array_equal(a.actions, b.actions)
+        np.testing.assert_array_equal(a.logits, b.logits)
         np.testing.assert_array_equal(a.rewards, b.rewards)
 
     return check

@@ -1,17 +1,20 @@
 """Recipe fast's learner: its gradient is the derivative of its objective, and its rollouts are its games."""
 
+from dataclasses import replace
+
 import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
 
 from pongrad import policy
-from pongrad.learners import deal, first_games, new_agent, new_learner, next_games
+from pongrad.learners import first_games, new_agent, new_learner, next_games, play_for
 from pongrad.network import Network
 from pongrad.play import Rollout, play, play_on
 from pongrad.ppo import PPO, objective_gradient
 from pongrad.recipes import Fast
 from pongrad.returns import generalised_advantages
+from pongrad.shared import SharedAgent
 from pongrad.workers import Workers
 
 STEPS = 40
@@ -91,7 +94,8 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
         after, dense_after = after.take(np.array([1])), dense_after[1:]
         rewards = np.zeros(12, np.float32)
         rewards[[4, 11]] = -1, over
-        rollout = Rollout(x, after, rng.integers(0, 2, 12).astype(np.uint8), rewards, 0.0, 0.0)
+        logits = network.forward(x)[:, 0] + rng.uniform(-0.1, 0.1, 12)  # of weights a little older
+        rollout = Rollout(x, after, rng.integers(0, 2, 12).astype(np.uint8), logits, rewards, 0.0, 0.0)
         learner.add(rollout, over)
         rollouts.append((rollout, dense_x, dense_after, over))
 
@@ -121,7 +125,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
     )
     x = np.concatenate([x for _, x, _, _ in rollouts])
     actions = np.concatenate([rollout.actions for rollout, *_ in rollouts])
-    old = policy.log_probability(actions, forward(x, start)[:, 0])
+    old = policy.log_probability(actions, np.concatenate([rollout.logits for rollout, *_ in rollouts]))
     returns = advantages + forward(x, start)[:, 1]
     scaled = (advantages - advantages.mean()) / advantages.std()
 
@@ -146,7 +150,9 @@ def test_the_schedule_runs_over_its_own_frames(random_inputs):
     x, _ = random_inputs(8, 30)
     rewards = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.float32)
     for frames, rate in ((0, 0.5), (500, 0.275), (1000, 0.05), (2000, 0.05)):
-        learner.add(Rollout(x, x.take(np.array([0])), np.zeros(8, np.uint8), rewards, 0.0, 0.0), False)
+        learner.add(
+            Rollout(x, x.take(np.array([0])), np.zeros(8, np.uint8), np.zeros(8), rewards, 0.0, 0.0), False
+        )
         assert learner.update(0, frames)["learning_rate"] == pytest.approx(rate)
 
 
@@ -166,7 +172,7 @@ def test_rollouts_of_a_fixed_length_are_whole_games(emulator, new_game, same_rol
         for stretches in played:
             for rollout, game in stretches:
                 parts.setdefault(game.number, []).append((rollout, game))
-        games = next_games(SMALL, played)
+        games = next_games(played)
     ended = {number: some for number, some in parts.items() if some[-1][1].over}
     assert set(parts) >= {0, 1, 2, 3, 4, 5} and set(ended) >= {0, 1, 2}
     for number, some in ended.items():
@@ -185,17 +191,44 @@ def test_what_follows_a_rollout_is_what_the_next_one_sees_first(emulator, new_ga
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_any_number_of_workers_plays_the_same_rollouts(count, emulator, same_rollout, same_game):
+def test_any_number_of_workers_plays_the_same_rollouts_one_update_behind(
+    count, emulator, same_rollout, same_game
+):
+    """While the second is played the weights after the first are not yet there, and so on."""
     config = Fast(num_games=7, rollout_steps=20, num_hidden_layer_neurons=8)
-    agent, games = new_agent(config), first_games(config)
-    want = play_on(agent, games, 20, 7, emulator)
-    with Workers(agent, count) as team:
-        got = list(deal(config, team, games))
-    assert len(got) == len(want) == 7
-    for some, wanted in zip(got, want, strict=True):
-        for (rollout, game), (rollout_wanted, game_wanted) in zip(some, wanted, strict=True):
-            same_rollout(rollout, rollout_wanted)
-            same_game(game, game_wanted)
+    agents = [new_agent(replace(config, seed=seed)) for seed in range(5)]
+    shared, games = SharedAgent(agents[0]), first_games(config)
+    with Workers(shared, count) as team:
+        everything = play_for(None, config, team, games, times=4)
+        for got, newer, played_by in zip(everything, (1, 2, 3, 4), (0, 0, 1, 2), strict=True):
+            want = play_on(agents[played_by], games, 20, 7, emulator)
+            assert len(got) == len(want) == 7
+            for some, wanted in zip(got, want, strict=True):
+                for (rollout, game), (rollout_wanted, game_wanted) in zip(some, wanted, strict=True):
+                    same_rollout(rollout, rollout_wanted)
+                    same_game(game, game_wanted)
+            games = next_games(got)
+            shared.publish(agents[newer].network.weights)
+
+
+def test_what_was_played_from_saved_weights_and_games_is_what_would_have_been(emulator, same_rollout):
+    """The newest weights and those before, and the games: from these, play goes on the same."""
+    config = Fast(num_games=2, rollout_steps=10, num_hidden_layer_neurons=8)
+    agents = [new_agent(replace(config, seed=seed)) for seed in range(4)]
+
+    def rollouts(shared, games, times):
+        with Workers(shared, 1) as team:
+            for played, agent in zip(play_for(None, config, team, games, times), agents[1:], strict=False):
+                yield played
+                shared.publish(agent.network.weights)
+
+    whole = list(rollouts(SharedAgent(agents[0]), first_games(config), 3))
+    later = SharedAgent(agents[0])
+    later.publish(agents[1].network.weights)
+    again = list(rollouts(later, next_games(whole[0]), 1))
+    for stretches, wanted in zip(again[0], whole[1], strict=True):
+        for (rollout, _), (want, _) in zip(stretches, wanted, strict=True):
+            same_rollout(rollout, want)
 
 
 def test_a_new_agent_is_undecided():

@@ -28,6 +28,8 @@ def small(tmp_path, emulator):
     config = Fast(run=tmp_path / "run", num_games=2, num_hidden_layer_neurons=4)
     training = Training(config, time.monotonic())
     _, training.games = play(training.agent, training.games, STEPS, emulator)
+    training.agent.network.weights["W1"] += 1
+    training.shared.publish(training.agent.network.weights)
     training.progress.update, training.progress.frames = 3, 8 * STEPS
     training.progress.scores.extend([-21, 3])
     training._save()
@@ -88,6 +90,9 @@ def test_a_checkpoint_holds_all_there_is(small, same_game):
     assert again.progress == training.progress
     for name, array in training.agent.network.weights.items():
         np.testing.assert_array_equal(again.agent.network.weights[name], array)
+        for behind in (0, 1):
+            published = [t.shared.agent(t.shared.published - behind) for t in (again, training)]
+            np.testing.assert_array_equal(*(agent.network.weights[name] for agent in published))
     for name, array in training.learner.optimiser.state.items():
         np.testing.assert_array_equal(again.learner.optimiser.state[name], array)
     for game, want in zip(again.games, training.games, strict=True):
@@ -126,6 +131,7 @@ SIGNED = {
     "with impossible scores": lambda t, m: m["progress"].update(scores=[10**6]),
     "with scores that are no list": lambda t, m: m["progress"].update(scores=3),
     "without weights": lambda t, m: t.pop("weights.W1"),
+    "without the weights before": lambda t, m: t.pop("weights_before.W1"),
     "with other weights": lambda t, m: t.update({"weights.W\x1b\n9": t["weights.W1"]}),
     "with weights of another shape": lambda t, m: t.update({"weights.W1": t["weights.W1"][1:]}),
     "with weights of another type": lambda t, m: t.update({"weights.W2": t["weights.W2"].astype("f8")}),

@@ -50,9 +50,10 @@ def newest_checkpoint(folder):
     return RunFolder(folder).load_checkpoint()
 
 
+FRAMES = 40_000
 RUNS = {  # flags of a run of three updates
-    "classic": ["--recipe", "classic", "--frames", 90_000],
-    "fast": ["--num-games", 4, "--rollout-steps", 2000, "--frames", 90_000],
+    "classic": ["--recipe", "classic", "--batch-size", 4, "--frames", FRAMES],
+    "fast": ["--num-games", 4, "--rollout-steps", 1000, "--frames", FRAMES],
 }
 
 
@@ -70,8 +71,8 @@ def test_the_run_folder_is_complete(run):
     folder = run.folder
     summary = json.loads((folder / "summary.json").read_text())
     assert summary.keys() == SUMMARY_KEYS
-    assert summary["recipe"] == run.recipe and summary["frames"] >= 90_000
-    assert summary["games"] == 30 if run.recipe == "classic" else summary["games"] > 5
+    assert summary["recipe"] == run.recipe and summary["frames"] >= FRAMES
+    assert summary["games"] == 12 if run.recipe == "classic" else summary["games"] > 5
     assert summary["beat_frames"] is None and summary["beat_seconds"] is None
 
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -227,7 +228,7 @@ def test_a_finished_run_can_be_extended(run, tmp_path):
     assert newest_checkpoint(short).progress.update == 1
     again = subprocess.run(command("--run", short, "--resume"), capture_output=True, text=True)
     assert again.returncode == 2 and "is finished: give a later --frames" in again.stderr
-    train(short, "--resume", "--frames", 90_000)
+    train(short, "--resume", "--frames", FRAMES)
     assert weights(short) == weights(run.folder)
 
 

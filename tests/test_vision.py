@@ -124,7 +124,7 @@ def test_a_pair_shows_both_screens_side_by_side():
     mind = (np.ones((12800, 2)), np.ones((2, 2))), np.uint64(1), False
     for t, some in enumerate(dots):
         kernels.decide(vision.eyes(screens(FIELD, *some)[0]), vision.pair, True, sight, mind, t, record, t)
-    offsets, pixels, values, _ = record
+    offsets, pixels, values, *_ = record
     for t, wanted in enumerate(want):
         assert pixels[offsets[t] : offsets[t + 1]].tolist() == wanted
     assert (values[: offsets[3]] == 1).all()
@@ -146,7 +146,7 @@ def test_the_first_input_is_zero_and_the_others_are_what_changed():
     mind = (np.ones((6400, 2)), np.ones((2, 1))), np.uint64(1), False
     for t, (palette, _) in enumerate(pairs):
         kernels.decide(vision.eyes(palette), vision.pair, True, sight, mind, t, record, t)
-    offsets, pixels, values, _ = record
+    offsets, pixels, values, *_ = record
     for t, (some_pixels, some_values) in enumerate(want):
         assert pixels[offsets[t] : offsets[t + 1]].tolist() == some_pixels
         assert values[offsets[t] : offsets[t + 1]].tolist() == some_values

@@ -154,7 +154,7 @@ def test_nonsense_closes_the_line_and_nothing_else(page, nonsense):
 
 
 def test_an_oversized_message_closes_the_line_and_nothing_else(page):
-    closes_the_line_and_nothing_else(page, '{"pause": "' + "x" * 1_000_000 + '"}', 1009)
+    closes_the_line_and_nothing_else(page, "x" * (web.LONGEST_COMMAND + 1), 1009)
 
 
 def closes_the_line_and_nothing_else(page, message, code):

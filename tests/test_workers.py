@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pongrad import workers
 from pongrad.play import play
+from pongrad.shared import SharedAgent
 from pongrad.workers import DEATHS, Interrupted, Workers, WorkersDied
 
 
@@ -34,7 +35,7 @@ def no_hanging():
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_any_number_of_workers_plays_the_same_games(count, real_games, same_rollout, same_game):
-    with Workers(real_games.agent, count) as team:
+    with Workers(SharedAgent(real_games.agent), count) as team:
         finished = [stretch for (stretch,) in team.finish(real_games.starts)]
     for (rollout, game), want, end in zip(finished, real_games.rollouts, real_games.ends, strict=True):
         same_rollout(rollout, want)
@@ -42,13 +43,13 @@ def test_any_number_of_workers_plays_the_same_games(count, real_games, same_roll
     assert not multiprocessing.active_children()
 
 
-def test_workers_play_with_the_weights_as_they_are_now(real_games, same_rollout, dense):
-    with Workers(real_games.agent, 1) as team:
+def test_workers_play_with_the_newest_weights(real_games, same_rollout, dense):
+    shared = SharedAgent(real_games.agent)
+    with Workers(shared, 1) as team:
         (((rollout, _),),) = team.finish(real_games.starts[:1])
         same_rollout(rollout, real_games.rollouts[0])
-        for name, value in (("W1", 1), ("W2", 1000)):  # UP for certain where more goes on than off
-            team.agent.network.weights[name][:] = value
-            assert not (real_games.agent.network.weights[name] == value).any()
+        # UP for certain where more goes on than off
+        shared.publish({"W1": np.float32(1), "W2": np.float32(1000)})
         (((rollout, _),),) = team.finish(real_games.starts[:1])
     balance = dense(rollout.inputs, 6400).sum(axis=1)
     assert (balance > 0).sum() > 100
@@ -57,7 +58,7 @@ def test_workers_play_with_the_weights_as_they_are_now(real_games, same_rollout,
 
 
 def test_play_can_be_interrupted_and_taken_up_again(real_games, same_rollout):
-    with Workers(real_games.agent, 1) as team:
+    with Workers(SharedAgent(real_games.agent), 1) as team:
         with pytest.raises(Interrupted):
             list(team.finish(real_games.starts[:1], stopping=lambda: True))
         # The piece that was being played then must not turn up in the next games
@@ -79,7 +80,7 @@ def test_a_killed_worker_is_replaced_and_its_piece_played_again(moment, real_gam
     def kill_once_playing():  # asked once the games have been dealt out
         return moment == "playing" and next(asked) == 0 and kill_workers()
 
-    with Workers(real_games.agent, 2) as team:
+    with Workers(SharedAgent(real_games.agent), 2) as team:
         if moment == "idle":
             list(team.finish(real_games.starts[:1]))
         before = {process.pid for process in multiprocessing.active_children()}
@@ -94,7 +95,10 @@ def test_a_killed_worker_is_replaced_and_its_piece_played_again(moment, real_gam
 
 def test_workers_that_die_of_one_piece_again_and_again_end_play(real_games):
     message = rf"^{DEATHS} workers died .* exit code -9"
-    with Workers(real_games.agent, 1) as team, pytest.raises(WorkersDied, match=message) as error:
+    with (
+        Workers(SharedAgent(real_games.agent), 1) as team,
+        pytest.raises(WorkersDied, match=message) as error,
+    ):
         list(team.finish(real_games.starts, stopping=kill_workers))
     assert "\n" not in str(error.value)
 
@@ -112,7 +116,7 @@ def greet(agent, whom, emulator):
 
 def test_a_worker_that_never_ends_is_replaced(real_games, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "SECONDS_A_TASK", 0.5)
-    with Workers(real_games.agent, 1) as team:
+    with Workers(SharedAgent(real_games.agent), 1) as team:
         with pytest.raises(WorkersDied, match=f"exit code -{signal.SIGPROF:d}"):
             team.everywhere(spin, tmp_path / "log")
         assert (tmp_path / "log").read_text() == "x" * DEATHS
@@ -125,7 +129,7 @@ def under_way(real_games, **changes):
 
 @pytest.fixture(scope="module")
 def team_of_one(real_games):
-    with Workers(real_games.agent, 1) as team:
+    with Workers(SharedAgent(real_games.agent), 1) as team:
         yield team
 
 
@@ -155,13 +159,13 @@ def test_a_damaged_emulator_state_costs_a_worker_at_most(data, real_games, team_
     game = under_way(real_games, emulator=bytes(state))
     with contextlib.suppress(ValueError, WorkersDied):
         team_of_one.try_on([game])
-        list(team_of_one.advance([game], 20))
-    list(team_of_one.advance([new_game()], 1))  # they go on playing
+        list(team_of_one.advance([game], 20, times=1))
+    list(team_of_one.advance([new_game()], 1, times=1))  # they go on playing
 
 
 def test_what_fails_in_a_worker_is_raised_here(real_games):
     damaged = replace(real_games.starts[0], now=np.zeros(7000, np.uint16))  # more pixels than there are
-    with Workers(real_games.agent, 1) as team:
+    with Workers(SharedAgent(real_games.agent), 1) as team:
         before = multiprocessing.active_children()
         with pytest.raises(ValueError, match="broadcast"):
             list(team.finish([damaged]))
