@@ -1,6 +1,5 @@
 """An agent: a network with what it needs to see and to act, and its file."""
 
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from pongrad.games import SCREEN, environment_options
 from pongrad.network import Array, Network
 from pongrad.vision import Vision, new_record, new_sight
 
-FORMAT = "pongrad-agent-2"
+FORMAT = "pongrad-agent-3"
 LARGEST = 2**28
-"""Bytes that a first layer may take up; a small file can ask for a million times as much."""
+"""Bytes that a first layer read from 8 bits a weight may take up."""
 
 CHAMPION = Path(__file__).with_name("champion.safetensors")
 
@@ -119,18 +118,20 @@ class Agent:
         weights = {name: array.copy() for name, array in self.network.weights.items()}
         return Agent.from_description(self.description(), weights)
 
-    def save(self, path: Path, pixels: NDArray[np.uint16] | None = None, **about: Any) -> None:
+    def save(self, path: Path, small: bool = False, **about: Any) -> None:
         """Write the agent to a `.safetensors` file; `about` is kept with it for people to read.
 
         Args:
             path: the file.
-            pixels: keep only the first layer's rows of these pixels (all others as if they were never on), in
-                half precision; for a small file.
+            small: write the first layer in 8 bits a weight, with a scale for every row: a quarter of the
+                size, and each weight off by at most 1/254 of the largest in its row.
         """
         metadata = {"format": FORMAT, **self.description(), "about": about}
         weights: storage.Tensors = dict(self.network.weights)
-        if pixels is not None:
-            weights |= {"W1": weights["W1"][pixels].astype(np.float16), "W1.pixels": pixels}
+        if small:
+            first = weights["W1"]
+            scale = np.maximum(np.abs(first).max(axis=1), 1e-30).astype(np.float32) / 127
+            weights |= {"W1": np.rint(first / scale[:, None]).astype(np.int8), "W1.scale": scale}
         storage.save(path, weights, metadata)
 
     @staticmethod
@@ -145,13 +146,13 @@ class Agent:
             path = path / "best.safetensors"
         weights, metadata = storage.load(path, FORMAT)
         try:
-            if "W1.pixels" in weights:
-                vision = _vision(metadata)
-                if 4 * vision.size * math.prod(weights["W1"].shape[1:]) > LARGEST:
-                    raise ValueError(f"a first layer of {vision.size} x {weights['W1'].shape[1:]}")
-                whole = np.zeros((vision.size, *weights["W1"].shape[1:]), np.float32)
-                whole[weights.pop("W1.pixels")] = weights["W1"]
-                weights["W1"] = whole
+            if "W1.scale" in weights:
+                scale, first = weights.pop("W1.scale"), weights["W1"]
+                if first.ndim != 2 or first.dtype != np.int8 or 4 * first.size > LARGEST:
+                    raise ValueError(f"W1 is {first.dtype} {first.shape}")
+                if scale.shape != (len(first),) or scale.dtype != np.float32:
+                    raise ValueError(f"W1.scale is {scale.dtype} {scale.shape}")
+                weights["W1"] = first * scale[:, None]
             agent = Agent.from_description(metadata, weights)
             agent.check()
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

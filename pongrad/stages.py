@@ -1,12 +1,9 @@
 """Stages of a run: the agent as it was at spaced moments, to look back at and to play against.
 
-The moments depend on frames and scores, never on the clock, so a run resumed keeps the same ones. Files are
-small: half precision, and only the pixels that have taught the agent something.
+The moments depend on frames and scores, never on the clock, so a run resumed keeps the same ones.
 """
 
 from pathlib import Path
-
-import numpy as np
 
 from pongrad import storage
 from pongrad.agent import FORMAT, Agent
@@ -33,7 +30,6 @@ class Stages:
         """
         self._folder = folder.path / "stages"
         self._folder.mkdir(exist_ok=True)
-        self._start = start.network.weights["W1"].copy()
         self._best = -21.0
         self._next_frames = FIRST_FRAMES
         for file in files(folder):
@@ -52,10 +48,8 @@ class Stages:
             self._keep(agent, progress)
 
     def _keep(self, agent: Agent, progress: Progress) -> None:
-        changed = (agent.network.weights["W1"] != self._start).any(axis=1)
-        pixels = np.flatnonzero(changed | (not changed.any())).astype(np.uint16)
         about = {**progress.about(), "mean_score": progress.mean_score(100)}
-        agent.save(self._folder / f"{progress.frames:012}.safetensors", pixels, **about)
+        agent.save(self._folder / f"{progress.frames:012}.safetensors", small=True, **about)
         self._noted(progress.frames, progress.mean_score_100)
 
     def _noted(self, frames: int, mean: float | None) -> None:

@@ -220,33 +220,37 @@ def test_an_agent_comes_back_from_its_file(hidden, dtype, new_agent, tmp_path):
             np.testing.assert_array_equal(loaded.network.weights[name], array)
 
 
-def test_a_small_file_holds_the_pixels_that_matter(new_agent, tmp_path):
-    agent = new_agent(hidden=(8,))
-    pixels = np.array([3, 80, 6399], np.uint16)
-    agent.save(tmp_path / "small.safetensors", pixels, run="x")
-    loaded = Agent.load(tmp_path / "small.safetensors")
-    want = np.zeros_like(agent.network.weights["W1"])
-    want[pixels] = agent.network.weights["W1"][pixels].astype(np.float16)
-    np.testing.assert_array_equal(loaded.network.weights["W1"], want)
-    np.testing.assert_array_equal(loaded.network.weights["W2"], agent.network.weights["W2"])
-    assert loaded.network.weights["W1"].dtype == np.float32
-    assert (tmp_path / "small.safetensors").stat().st_size < 2000
+def test_a_small_file_holds_every_weight_in_8_bits(new_agent, tmp_path):
+    agent = new_agent(hidden=(4,))
+    W1, W2 = agent.network.weights.values()
+    W1[7] = 0
+    W1[8] = [1e20, -1e20, 3e19, 0]
+    agent.save(tmp_path / "small.safetensors", small=True, run="x")
+    assert (tmp_path / "small.safetensors").stat().st_size < 6400 * (4 + 4) + 2000
+    loaded = Agent.load(tmp_path / "small.safetensors").network.weights
+    assert loaded["W1"].dtype == np.float32
+    largest = np.abs(W1).max(axis=1, keepdims=True)
+    assert (np.abs(loaded["W1"] - W1) <= largest / 253).all()
+    np.testing.assert_array_equal(loaded["W2"], W2)
 
 
-def test_a_small_file_cannot_ask_for_a_large_network(new_agent, tmp_path, raises_one_line):
-    path, pixels = tmp_path / "a.safetensors", np.empty(0, np.uint16)
-    weights = {"W1": np.empty((0, 10**6), np.float16), "W2": np.empty((10**6, 1), np.float16)}
-    storage.save(
-        path, {**weights, "W1.pixels": pixels}, {"format": FORMAT, **new_agent(hidden=(4,)).description()}
-    )
-    assert "a first layer of 6400 x (1000000,)" in raises_one_line(Agent.load, path)
+EIGHT_BITS, SCALE = np.ones((6400, 4), np.int8), np.ones(6400, np.float32)
+BAD_SMALL_WEIGHTS = {
+    "whole weights": {"W1": np.ones((6400, 4), np.float32), "W1.scale": SCALE},
+    "one dimension": {"W1": EIGHT_BITS[:, 0], "W1.scale": SCALE},
+    "too few scales": {"W1": EIGHT_BITS, "W1.scale": SCALE[1:]},
+    "whole scales": {"W1": EIGHT_BITS, "W1.scale": SCALE.astype(np.int64)},
+    "endless scales": {"W1": EIGHT_BITS, "W1.scale": SCALE * np.inf},
+    "too large": {"W1": np.ones((6400, 11_000), np.int8), "W1.scale": SCALE},
+}
 
 
-def test_pixels_off_the_screen_are_the_users_error(new_agent, tmp_path, raises_one_line):
+@pytest.mark.parametrize("weights", BAD_SMALL_WEIGHTS.values(), ids=BAD_SMALL_WEIGHTS)
+def test_unusable_8_bit_weights_are_the_users_error(weights, new_agent, tmp_path, raises_one_line):
     path = tmp_path / "a.safetensors"
-    weights = {"W1": W1[:2], "W2": W2, "W1.pixels": np.array([3, 6400], np.uint16)}
+    weights = {**weights, "W2": np.ones((weights["W1"].shape[-1], 1), np.float32)}
     storage.save(path, weights, {"format": FORMAT, **new_agent(hidden=(4,)).description()})
-    assert "not a usable agent" in raises_one_line(Agent.load, path)
+    assert "W1" in raises_one_line(Agent.load, path)
 
 
 def test_a_copy_has_weights_of_its_own(new_agent):
