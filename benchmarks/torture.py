@@ -74,7 +74,7 @@ def session(phase: str, args: list[str]) -> None:
         return wrapped
 
     training.SECONDS_BETWEEN_CHECKPOINTS = SECONDS_BETWEEN_CHECKPOINTS
-    training.collect = showing(1, training.collect)
+    Training._one_update = showing(1, Training._one_update)
     PPO.update = showing(2, PPO.update)
     storage.save = showing(3, storage.save)
     pongrad(args)
@@ -105,7 +105,9 @@ def content(folder: Path) -> dict[str, bytes]:
     """What must come out the same whatever happened on the way."""
     checkpoint = RunFolder(folder).load_checkpoint()
     assert checkpoint is not None
-    arrays = {**checkpoint.weights, **{f"c.{name}": a for name, a in checkpoint.optimiser.items()}}
+    arrays = dict(checkpoint.weights)
+    arrays |= {f"before.{name}": array for name, array in checkpoint.weights_before.items()}
+    arrays |= {f"c.{name}": array for name, array in checkpoint.optimiser.items()}
     for game in checkpoint.games:
         arrays |= {f"{game.number}.{name}": array for name, array in game.arrays().items()}
     result = {name: array.tobytes() for name, array in arrays.items()}
@@ -145,8 +147,10 @@ def stops(place: Path, wanted: int, _: int) -> dict[str, Any]:
         check(process.returncode in (128 + number, -number, 0), f"it stopped with {process.returncode}")
         if summary.exists():
             checkpoint = RunFolder(folder).load_checkpoint()
-            updates = len(RunFolder(folder).metrics())
-            check(checkpoint is not None and checkpoint.progress.update == updates, "an update was not saved")
+            check(
+                checkpoint is not None and checkpoint.progress.update == updates(folder),
+                "an update was not saved",
+            )
 
     result = interrupted(place, wanted, stop)
     for name, each in seconds.items():
@@ -187,6 +191,12 @@ def interrupted(
     return {"interruptions": moments.total(), **moments, "runs_finished_with_the_same_bytes": finished}
 
 
+def updates(folder: Path) -> int:
+    """How many the run has written down."""
+    metrics = folder / "metrics.jsonl"
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+
 def workers(place: Path, wanted: int, _: int) -> dict[str, Any]:
     """Kill the processes that play."""
     finish(place / "whole" / "run", RUN)
@@ -196,7 +206,6 @@ def workers(place: Path, wanted: int, _: int) -> dict[str, Any]:
         folder = place / f"killed{finished}" / "run"
         folder.parent.mkdir()
         process = start(folder, RUN)
-        phase = folder.with_name("phase")
         while process.poll() is None:
             for _ in range(rng.choice([1, 1, 2])):  # three times is too often, if it is for the same games
                 time.sleep(rng.uniform(0, 0.5))
@@ -206,8 +215,9 @@ def workers(place: Path, wanted: int, _: int) -> dict[str, Any]:
                     if victims:
                         rng.choice(victims).kill()
                         killed += 1
-            before = phase.read_bytes()
-            while phase.read_bytes() == before and process.poll() is None:
+            # What was being played then has been played at the latest when two more updates are done.
+            wanted_updates = updates(folder) + 2
+            while updates(folder) < wanted_updates and process.poll() is None:
                 time.sleep(0.002)
         errors = process.stderr.read()
         check(process.returncode == 0, f"exit code {process.returncode}: {errors}")
