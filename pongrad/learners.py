@@ -1,7 +1,7 @@
 """From a recipe to what learns: a fresh agent, and the learner that improves it."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,7 +78,7 @@ def play_for(
     games: Sequence[Game],
     times: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
-) -> Iterator[list[list[Stretch]]]:
+) -> Generator[list[list[Stretch]]]:
     """Play what the recipe learns from, one update's worth after the other, and give it to the learner.
 
     Of each game that is a fixed length, played with the weights before the newest, or all of it, played with

@@ -122,17 +122,18 @@ class Training:
                 display.page(page.url)
             saved = time.monotonic()
             died: WorkersDied | None = None
-            played = play_for(self.learner, self.config, workers, self.games, stopping=stopping.asked)
-            while not (died or self._enough() or stopping.asked()):
-                try:
-                    self._one_update(played, display)
-                except Interrupted:
-                    break
-                except WorkersDied as error:
-                    died = error
-                if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                    self._save()
-                    saved = time.monotonic()
+            play = play_for(self.learner, self.config, workers, self.games, stopping=stopping.asked)
+            with contextlib.closing(play):
+                while not (died or self._enough() or stopping.asked()):
+                    try:
+                        self._one_update(play, display)
+                    except Interrupted:
+                        break
+                    except WorkersDied as error:
+                        died = error
+                    if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                        self._save()
+                        saved = time.monotonic()
             if stopping.asked():
                 display.stopping()
             self._save()
