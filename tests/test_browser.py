@@ -192,17 +192,15 @@ def test_a_person_plays_a_game_to_its_end(page, table):
     def score():
         return [int(page.locator(name).text_content()) for name in ("#lost", "#won")]
 
-    def a_point():
-        before = score()
-
-        def served_and_scored():
+    def serve_until(what):
+        def served():
             page.keyboard.press("Space")
             page.wait_for_timeout(100)
-            return score() != before
+            return what()
 
-        until(page, served_and_scored)
+        until(page, served)
 
-    a_point()
+    serve_until(lambda: score() != [0, 0])
     assert sum(score()) == sum(table._duel.points) > 0
     page.keyboard.press("p")
     expect(page.locator("#says")).to_have_text("Paused")
@@ -211,9 +209,8 @@ def test_a_person_plays_a_game_to_its_end(page, table):
     expect(page.locator("#says")).to_have_text("")
 
     table._duel.points[:] = POINTS - 1, POINTS - 1  # the points between are left out
-    a_point()
+    serve_until(lambda: max(score()) == POINTS)
     expect(page.locator("#says")).to_have_text(re.compile(r"You (win|lose), \d+ to \d+. Rematch\?"))
-    assert max(score()) == POINTS
     page.click("#rematch")
     expect(page.locator("#says")).to_have_text("")
     assert score() == [0, 0]
