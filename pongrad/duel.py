@@ -36,6 +36,7 @@ _SERVING = {0: 1, 1: 11, -1: 12}
 """... and for the same with the button pressed."""
 _SERVE_FRAMES = 8
 _PERIOD = 1 / 60
+_LONGEST_PERIOD = 1.05 * _PERIOD
 
 
 class Duel:
@@ -203,11 +204,14 @@ class Play:
                 await asyncio.sleep(0.005)
             else:
                 self._frame(hall)
-                due = max(due + _PERIOD, time.monotonic() - _PERIOD)
+                now = time.monotonic()
+                due = max(due + _PERIOD, now - _PERIOD)
+                following = min(due, now + _LONGEST_PERIOD)
                 await asyncio.sleep(_PERIOD / 2)
-                # Who presses or releases a key should see it at once: the next frame comes early.
+                # Who presses or releases a key should see it at once: the next frame comes early, and those
+                # after it too, until a little slowness has made up for it.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), max(0.0, due - time.monotonic()))
+                    await asyncio.wait_for(self._changed.wait(), max(0.0, following - time.monotonic()))
 
     def _frame(self, hall: Hall) -> None:
         duel = self._duel

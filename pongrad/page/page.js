@@ -17,7 +17,7 @@ let due = 0;
 function connect() {
   socket = new WebSocket(`ws://${location.host}/socket`);
   socket.binaryType = "arraybuffer";
-  socket.onopen = () => { tries = 0; duel.length = 0; queue.length = 0; over = ""; line("connected", false); };
+  socket.onopen = () => { tries = 0; painted = 0; queue.length = 0; over = ""; line("connected", false); };
   socket.onmessage = event => typeof event.data === "string" ? hear(JSON.parse(event.data)) : see(event.data);
   socket.onclose = () => {
     line(over || "connection lost, trying again…", true);
@@ -63,7 +63,7 @@ function hear(message) {
 function see(data) {
   const view = new DataView(data);
   if (view.getUint8(0) === 3) {
-    duel.push(data);
+    paintDuel(data);
     return;
   }
   if (view.getUint8(0) === 2) {
@@ -127,7 +127,7 @@ function paint(frame) {
 
 function tick(now) {
   requestAnimationFrame(tick);
-  if (duel.length) paintDuel();
+  for (; painted; painted--) say({drew: 1});                    // not while the page is hidden
   const pace = status.speed === "slow" ? 4 * FRAME : FRAME;
   if (!queue.length) due = Math.max(due, now + pace);          // leave a little in store against jitter
   if (now - due > 100 || queue.length > 20) due = now;         // behind: catch up
@@ -297,7 +297,7 @@ matchMedia("(prefers-color-scheme: dark)").onchange = () => dirty = true;
 
 // ---- playing against the agent
 
-const duel = [];                      // frames that have come since the last was drawn
+let painted = 0;                      // frames since the screen was last refreshed
 const held = new Set();               // what is pressed: 1 for up, -1 for down
 const KEYS = {ArrowUp: 1, KeyW: 1, ArrowDown: -1, KeyS: -1};
 let going = 0;
@@ -320,10 +320,9 @@ function tellGame() {
     : status.paused ? "Paused" : "");
 }
 
-function paintDuel() {                // the newest; those before it came too fast to be seen
-  const data = duel[duel.length - 1], count = new DataView(data).getUint32(4, true);
-  for (let i = 0; i < duel.length; i++) say({drew: 1});
-  duel.length = 0;
+function paintDuel(data) {            // at once: who pressed a key waits for it
+  const count = new DataView(data).getUint32(4, true);
+  painted++;
   paint({
     lengths: new Uint16Array(data.slice(8, 8 + 2 * count)),
     colours: new Uint8Array(data, 8 + 2 * count, 3 * count),
