@@ -18,7 +18,7 @@ from pongrad.shared import SharedAgent
 from pongrad.watch import Watch
 from pongrad.workers import spawn
 
-SHARE = 0.06
+SHARE = 0.04
 """Of one core: what showing the game may cost; with two cores or more that is less than 5 % of training."""
 
 

@@ -218,7 +218,9 @@ class RunFolder:
             for folder in (self.path, self.path / "checkpoints", self.path / "tensorboard"):
                 storage.remove_unfinished(folder)
         except OSError as error:
-            raise UserError(f"cannot write to {self.path}: {error.strerror}; free it") from error
+            raise UserError(
+                f"cannot write to {self.path}: {error.strerror}; make it writable, or make room"
+            ) from error
 
     def close(self) -> None:
         """Let others train here."""
@@ -275,7 +277,9 @@ class RunFolder:
             for old in sorted(folder.glob("*.safetensors"))[:-CHECKPOINTS_KEPT]:
                 old.unlink(missing_ok=True)
         except OSError as error:
-            raise UserError(f"cannot write to {self.path}: {error.strerror}; free it") from error
+            raise UserError(
+                f"cannot write to {self.path}: {error.strerror}; make it writable, or make room"
+            ) from error
 
     def newest_checkpoint(self) -> Path | None:
         """Its file, if there is one."""
