@@ -60,7 +60,7 @@ class Live:
 def _serve(pipe: Any, listening: socket.socket, shared: SharedAgent, path: Path) -> None:
     """The process's life: serve until the other end of the pipe closes, however that comes about."""
     with contextlib.suppress(OSError):
-        os.nice(15)
+        os.nice(10)
     asyncio.run(_until_closed(pipe, listening, shared, path))
 
 
