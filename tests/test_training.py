@@ -268,7 +268,7 @@ def test_a_terminal_shows_a_live_panel(tmp_path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm-256color"
-        os.execv(sys.executable, command("--run", tmp_path / "run", "--frames", 200_000))
+        os.execv(sys.executable, command("--run", tmp_path / "run", "--frames", 150_000))
     shown = b""
     while True:
         try:
@@ -292,7 +292,7 @@ def test_time_limits_are_kept(tmp_path):
 
 def test_it_learns(tmp_path):
     """Half a minute of real Pong: the last 20 games are clearly better than the first."""
-    output = train(tmp_path / "run", "--seed", 3, "--frames", 700_000)
+    output = train(tmp_path / "run", "--seed", 3, "--frames", 550_000)
     metrics = RunFolder(tmp_path / "run").metrics()
     first = next(line for line in metrics if line["games"] >= 20)
     last = metrics[-1]
