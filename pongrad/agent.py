@@ -11,7 +11,7 @@ from pongrad import kernels, storage
 from pongrad.errors import UserError
 from pongrad.games import SCREEN, environment_options
 from pongrad.network import Array, Network
-from pongrad.vision import Vision, new_record, new_sight
+from pongrad.vision import Eyes, Vision, new_record, new_sight
 
 FORMAT = "pongrad-agent-3"
 LARGEST = 2**28
@@ -75,19 +75,19 @@ class Agent:
             raise ValueError(
                 f"observation is {observation.dtype} {observation.shape}, want uint8 {(*SCREEN, 3)}"
             )
-        greedy = self.greedy if greedy is None else greedy
-        place = kernels.decide(
-            self.vision.eyes_rgb(observation),
-            self.vision.pair,
-            True,
-            self._sight,
-            self.mind(self._stream, greedy),
-            self._step,
-            new_record(1, self.vision),
-            0,
-        )
+        return self.actions[self.decide(self.vision.eyes_rgb(observation), greedy)]
+
+    def decide(self, eyes: Eyes, greedy: bool | None = None) -> int:
+        """Choose an action for the screen that these eyes see, see `Vision.eyes`.
+
+        Returns:
+            Its place in `actions`.
+        """
+        mind = self.mind(self._stream, self.greedy if greedy is None else greedy)
+        record = new_record(1, self.vision)
+        place = kernels.decide(eyes, self.vision.pair, True, self._sight, mind, self._step, record, 0)
         self._step += 1
-        return self.actions[place]
+        return int(place)
 
     def mind(self, stream: np.uint64, greedy: bool) -> Mind:
         """The agent as the kernel `decide` takes it, drawing its actions from this stream."""

@@ -75,26 +75,37 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Play:
+class _Page:
+    """A command that serves a page."""
+
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Where to listen; 0.0.0.0 lets other machines in, a phone for example."""
+    port: Annotated[int, arg(metavar="N")] = 8021
+    """Where to listen; 0: any port that is free."""
+
+    def serve(self, show: Any, says: str) -> None:
+        """Serve a `web.Show` until Ctrl-C; `says` is printed before the address."""
+        import asyncio
+
+        from pongrad import web
+
+        listening = web.listen(self.host, self.port)
+        print(f"{says} at {web.url(listening)} (Ctrl-C ends it)", flush=True)
+        asyncio.run(web.serve(show, listening, self.host, web.Hall()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play(_Page):
     """Play against an agent, on a page in the browser."""
 
     agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
     """The first opponent, as for watch; the page lets you choose among all runs under runs/."""
-    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
-    """Where to listen; 0.0.0.0 lets other machines play, a phone for example."""
-    port: Annotated[int, arg(metavar="N")] = 8021
-    """Where to listen; 0: any port that is free."""
 
     def run(self) -> None:
         """Serve the page until Ctrl-C."""
-        import asyncio
+        from pongrad import duel
 
-        from pongrad import duel, web
-
-        show = duel.Play(duel.opponents(self.agent))
-        listening = web.listen(self.host, self.port)
-        print(f"Play at {web.url(listening)} (Ctrl-C ends it)", flush=True)
-        asyncio.run(web.serve(show, listening, self.host, web.Hall()))
+        self.serve(duel.Play(duel.opponents(self.agent)), "Play")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +124,7 @@ class Record:
     def run(self) -> None:
         """Write the file and say what is on it."""
         from pongrad.agent import Agent
+        from pongrad.games import FRAMES_A_STEP
         from pongrad.video import check_name, record
 
         if not 1 <= len(self.agent_and_out) <= 2:
@@ -125,36 +137,27 @@ class Record:
             _above_zero("seconds", self.seconds)
         check_name(out)
         game = record(Agent.load(agent), out, self.seed, self.inside, self.seconds)
-        print(f"{out}: {game.step * 4 / 60:.0f} seconds of play, {game.won}-{game.lost}")
+        print(f"{out}: {game.step * FRAMES_A_STEP / 60:.0f} seconds of play, {game.won}-{game.lost}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
+class Watch(_Page):
     """Watch an agent play the computer, and look inside it, on a page in the browser."""
 
     agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
     """A run's folder (its best agent), a .safetensors file, or champion: the one that ships."""
-    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
-    """Where to listen; 0.0.0.0 lets other machines look, a phone for example."""
-    port: Annotated[int, arg(metavar="N")] = 8021
-    """Where to listen; 0: any port that is free."""
     seed: Annotated[int, arg(metavar="N")] = 0
     """Which games: those that evaluate plays with this seed."""
 
     def run(self) -> None:
         """Serve the page until Ctrl-C."""
-        import asyncio
-
-        from pongrad import web
         from pongrad.agent import Agent
         from pongrad.watch import Watch, folder_of
 
         _at_least("seed", self.seed, 0)
         agent = Agent.load(self.agent)
-        listening = web.listen(self.host, self.port)
-        print(f"{self.agent} plays at {web.url(listening)} (Ctrl-C ends it)", flush=True)
         show = Watch(agent, str(self.agent), folder_of(self.agent), self.seed)
-        asyncio.run(web.serve(show, listening, self.host, web.Hall()))
+        self.serve(show, f"{self.agent} plays")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,11 @@ import ale_py
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad import kernels, stages
+from pongrad import stages
 from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.games import FRAMES_A_STEP, SCREEN
 from pongrad.runs import RunFolder
-from pongrad.vision import new_record, new_sight
 from pongrad.watch import runs
 from pongrad.web import Hall
 
@@ -107,17 +106,11 @@ class Opponent:
 
     def restart(self) -> None:
         """A new game: forget what was seen."""
-        self._stream = np.random.SeedSequence().generate_state(1, np.uint64)[0]
-        self._sight, self._step = new_sight(self._agent.vision), 0
+        self._agent.reset()
 
     def decide(self, screen: NDArray[np.uint8]) -> int:
         """Where its paddle goes for the next four frames: 1 up, -1 down."""
-        agent = self._agent
-        mind, record = agent.mind(self._stream, agent.greedy), new_record(1, agent.vision)
-        eyes = agent.vision.eyes(screen)
-        place = kernels.decide(eyes, agent.vision.pair, True, self._sight, mind, self._step, record, 0)
-        self._step += 1
-        return (1, -1)[place]
+        return (1, -1)[self._agent.decide(self._agent.vision.eyes(screen))]
 
 
 class Play:
