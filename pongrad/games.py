@@ -5,6 +5,7 @@ from it, any time, in any process, and will see what anybody else would have see
 """
 
 import contextlib
+import functools
 import resource
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -140,15 +141,21 @@ class Game:
     @property
     def env_seed(self) -> int:
         """It is the game that `env.reset(seed=env_seed)` starts."""
-        return int(self._sequence().generate_state(1)[0])
+        return self._seeds()[0]
 
     @property
     def stream(self) -> np.uint64:
         """The key of the random stream its actions are drawn from, see `kernels.uniform`."""
-        return self._sequence().generate_state(2, np.uint64)[1]
+        return self._seeds()[1]
 
-    def _sequence(self) -> np.random.SeedSequence:
-        return seed_sequence(self.seed, self.purpose, self.number)
+    def _seeds(self) -> tuple[int, np.uint64]:
+        return _seeds_of(self.seed, self.purpose, self.number)
+
+
+@functools.lru_cache(1024)
+def _seeds_of(seed: int, purpose: Purpose, number: int) -> tuple[int, np.uint64]:
+    sequence = seed_sequence(seed, purpose, number)
+    return int(sequence.generate_state(1)[0]), sequence.generate_state(2, np.uint64)[1]
 
 
 _NUMBERS = ("id", "seed", "purpose", "number", "step", "held", "won", "lost", "over")
@@ -199,7 +206,8 @@ class Emulator:
         """
         self._ale.restoreState(ale_py.ALEState(game.emulator or self._start))
         self.held = game.held
-        self.screen[:] = self._first_screen
+        if not game.emulator:
+            self.screen[:] = self._first_screen
 
     def check(self, game: Game) -> None:
         """Take up a game that comes from a file.

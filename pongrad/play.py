@@ -118,7 +118,7 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
     record = offsets, pixels, values, actions, logits = new_record(until + 1, agent.vision)
     rewards = np.zeros(until, np.float32)
     delays = emulator.delays(game, until)
-    t = 0
+    t = won = lost = 0
     is_new = game.step == 0  # else the screen is stale, and the game has brought what was on it
     while t < until and not emulator.over():
         action = kernels.decide(eyes, agent.vision.pair, is_new, sight, mind, game.step + t, record, t)
@@ -127,13 +127,13 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
         emulator_seconds += clock() - acting
         if reward:
             rewards[t] = reward
+            won, lost = won + max(reward, 0), lost - min(reward, 0)
         t += 1
         is_new = True
     step = game.step + t
     counts[step % 2] = kernels.look(eyes, seen[step % 2])
     end = offsets[t]
     following = kernels.observe(agent.vision.pair, sight, step, pixels[end:], values[end:])
-    rewards = rewards[:t]
     after = replace(
         game,
         emulator=emulator.save(),
@@ -141,8 +141,8 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
         before=seen[1 - step % 2, : counts[1 - step % 2]].copy(),
         now=seen[step % 2, : counts[step % 2]].copy(),
         step=step,
-        won=game.won + int(rewards.clip(min=0).sum()),
-        lost=game.lost - int(rewards.clip(max=0).sum()),
+        won=game.won + won,
+        lost=game.lost + lost,
         over=emulator.over(),
     )
     return Rollout(
@@ -154,7 +154,7 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
         ),
         actions[:t],
         logits[:t],
-        rewards,
+        rewards[:t],
         clock() - start,
         emulator_seconds,
     ), after

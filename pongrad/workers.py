@@ -7,9 +7,12 @@ So a worker that dies loses nothing: another takes its place, and its piece is p
 import itertools
 import os
 import signal
+import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
+from queue import SimpleQueue
 from typing import Any, cast
 
 from pongrad.agent import Agent
@@ -176,7 +179,7 @@ class Workers:
                 played[place] = stretches
                 games[place % len(games)] = next_game(stretches, len(games))
 
-        for _ in self._deal(next_hand, take, stopping):
+        for _ in self._deal(next_hand, take, stopping, ahead=1):
             places = range(out * len(games), (out + 1) * len(games))
             if all(place in played for place in places):
                 yield [played.pop(place) for place in places]
@@ -187,6 +190,7 @@ class Workers:
         next_task: Callable[[], "_Task | None"],
         take: Callable[[Any, Any], None],
         stopping: Callable[[], bool] = lambda: False,
+        ahead: int = 0,
     ) -> Iterator[None]:
         """Keep all workers busy until there is no task left and all are done.
 
@@ -194,32 +198,34 @@ class Workers:
             next_task: gives the next task, or None if there is none now.
             take: is called with each key and answer.
             stopping: asked ten times a second whether to break off.
+            ahead: how many tasks more a worker is given, so that it need not wait for the next.
 
         Yields:
             Whenever answers have been taken and everybody has something to do again.
         """
-        playing: dict[_Worker, Any] = {}
-        idle = list(self._team)
+        playing: dict[_Worker, deque[Any]] = {worker: deque() for worker in self._team}
         try:
             while True:
-                while idle and (task := next_task()):
-                    key, weights, message = task
-                    worker = idle.pop()
-                    playing[worker] = key
-                    worker.give((weights, *message))
+                for most in range(ahead + 1):
+                    for worker, keys in playing.items():
+                        if len(keys) == most and (task := next_task()):
+                            key, weights, message = task
+                            keys.append(key)
+                            worker.give((weights, *message))
                 yield
-                if not playing:
+                busy = [worker for worker, keys in playing.items() if keys]
+                if not busy:
                     return
-                ready: Any = connection.wait(cast(Any, list(playing)), timeout=0.1)
+                ready: Any = connection.wait(cast(Any, busy), timeout=0.1)
                 for worker in ready:
                     for answer in worker.answers():
-                        idle.append(worker)
-                        take(playing.pop(worker), _result(answer))
+                        take(playing[worker].popleft(), _result(answer))
                 if stopping():
                     raise Interrupted
         finally:
-            for worker in playing:  # nobody waits any more for what they are doing
-                worker.kill()
+            for worker, keys in playing.items():
+                if keys:  # nobody waits any more for what it is doing
+                    worker.kill()
 
     def try_on(self, games: Sequence[Game]) -> None:
         """Let a worker take up games that come from a file.
@@ -250,6 +256,8 @@ class _Worker:
         self._args = args
         self._process: Any = None
         self._pipe: Any = None
+        self._tasks: deque[tuple[Any, ...]] = deque()  # given and not answered yet
+        self._deaths = 0  # since the last answer
 
     def start(self) -> None:
         """Start the process; it is ready when it is."""
@@ -261,6 +269,11 @@ class _Worker:
 
     def kill(self) -> None:
         """End the process, whatever it is doing: it holds nothing that could be lost."""
+        self._tasks.clear()
+        self._deaths = 0
+        self._end()
+
+    def _end(self) -> None:
         if self._process:
             self._process.kill()
             self._process.join()
@@ -272,40 +285,46 @@ class _Worker:
         return self._pipe.fileno()
 
     def give(self, message: tuple[Any, ...]) -> None:
-        """Set it to a task: a function and its arguments."""
-        self._message, self._deaths = message, 0
-        if not (self._process and self._process.is_alive()):  # no death of this task, if it died before
-            self.kill()
+        """Set it to a task, a function and its arguments; it comes after those it has."""
+        if not self._tasks and not (self._process and self._process.is_alive()):
+            self.kill()  # no death of this task, if it died before
             self.start()
-        self._send()
+        self._tasks.append(message)
+        self._send(message)
 
     def answers(self) -> list[Any]:
-        """What came of the task, waiting for it; nothing if it died and a new process has been set to it.
+        """What came of the first task, waiting for it; nothing if it died and a new process does its tasks.
 
         Raises:
             WorkersDied: it died too often.
         """
         try:
-            return [self._pipe.recv()]
+            answer = self._pipe.recv()
         except (EOFError, OSError):
             self._replace()
-            self._send()
+            self._send(*self._tasks)
             return []
+        self._tasks.popleft()
+        self._deaths = 0
+        return [answer]
 
-    def _send(self) -> None:
+    def _send(self, *messages: tuple[Any, ...]) -> None:
         while True:
             try:
-                self._pipe.send(self._message)
+                for message in messages:
+                    self._pipe.send(message)
                 return
             except OSError:  # it died while nobody was looking
                 self._replace()
+                messages = tuple(self._tasks)
 
     def _replace(self) -> None:
         self._process.join(1)
         code = self._process.exitcode
-        self.kill()
+        self._end()
         self._deaths += 1
         if self._deaths == DEATHS:
+            self.kill()  # and forget what it dies of
             raise WorkersDied(
                 f"{DEATHS} workers died of the same games, the last with exit code {code}: free memory or "
                 "use fewer --workers; a training run is saved, go on with --resume (if they die again, "
@@ -353,11 +372,10 @@ def _work(pipe: Any, shared: SharedAgent, seconds: float) -> None:
     os.nice(5)  # who learns goes first, for everybody will wait for the new weights
     agents = [shared.agent(number) for number in range(2)]
     emulator = Emulator(agents[0].game)
-    while True:
-        try:
-            weights, function, *args = pipe.recv()
-        except (EOFError, OSError):
-            return
+    tasks: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
+    while task := tasks.get():
+        weights, function, *args = task
         signal.setitimer(signal.ITIMER_PROF, seconds)  # ends even a loop inside the emulator
         try:
             answer = function(agents[weights % 2], *args, emulator)
@@ -369,3 +387,12 @@ def _work(pipe: Any, shared: SharedAgent, seconds: float) -> None:
             pipe.send(answer)
         except OSError:
             return
+
+
+def _receive(pipe: Any, tasks: SimpleQueue[Any]) -> None:
+    """Take tasks out of the pipe as soon as they come, so that nobody waits to send one; None is the end."""
+    try:
+        while True:
+            tasks.put(pipe.recv())
+    except (EOFError, OSError):
+        tasks.put(None)

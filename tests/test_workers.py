@@ -14,7 +14,8 @@ import pytest
 from hypothesis import strategies as st
 
 from pongrad import workers
-from pongrad.play import play
+from pongrad.games import Emulator
+from pongrad.play import Rollout, play
 from pongrad.shared import SharedAgent
 from pongrad.workers import DEATHS, Interrupted, Workers, WorkersDied
 
@@ -91,6 +92,18 @@ def test_a_killed_worker_is_replaced_and_its_piece_played_again(moment, real_gam
     for (rollout, game), want, end in zip(finished, real_games.rollouts, real_games.ends, strict=True):
         same_rollout(rollout, want)
         same_game(game, end)
+
+
+def test_a_killed_worker_loses_none_of_the_tasks_it_was_given(real_games, same_rollout, same_game):
+    """It has one to do and one waiting."""
+    games, asked = [game for game in real_games.starts for _ in range(4)], itertools.count()
+    with Workers(SharedAgent(real_games.agent), 2) as team:
+        played = list(team.advance(games, 40, 3, lambda: next(asked) in (0, 3) and kill_workers()))
+    emulator = Emulator(games[0].id)
+    for start, *stretches in zip(games, *played, strict=True):
+        (want,), (end,) = play(real_games.agent, [start], 120, emulator)
+        same_rollout(Rollout.join([rollout for ((rollout, _),) in stretches]), want)
+        same_game(stretches[-1][0][1], end)
 
 
 def test_workers_that_die_of_one_piece_again_and_again_end_play(real_games):
