@@ -27,7 +27,7 @@ from websockets.asyncio.client import connect
 from pongrad.runs import RunFolder
 from pongrad.watch import MOMENT
 
-TURN_SECONDS = 12.0
+TURN_SECONDS = 4.0
 AUDIENCES = {"one": 1, "fifty": 50, "never_reads": 1}
 PRESSES = 200
 
@@ -113,7 +113,7 @@ async def cost(seconds: float) -> dict[str, Any]:
         async def turn(kind: str | None) -> float:
             """Frames a second over a turn."""
             async with audience(address, kind) if kind else contextlib.nullcontext():
-                await asyncio.sleep(1.5)  # the page's process wakes up
+                await asyncio.sleep(1.0)  # the page's process wakes up
                 first = folder.metrics()[-1]
                 await asyncio.sleep(TURN_SECONDS)
                 last = folder.metrics()[-1]
@@ -133,7 +133,12 @@ async def cost(seconds: float) -> dict[str, Any]:
         await drain
     return {
         "share_of_frames_per_second": {
-            kind: {"median": round(statistics.median(each), 3), "turns": [round(x, 3) for x in each]}
+            kind: {
+                "mean": round(statistics.fmean(each), 3),
+                "standard_error": round(statistics.stdev(each) / len(each) ** 0.5, 3),
+                "median": round(statistics.median(each), 3),
+                "turns": len(each),
+            }
             for kind, each in shares.items()
         },
         "memory_MB": [size // 10**6 for size in sizes],

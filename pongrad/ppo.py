@@ -26,9 +26,6 @@ from pongrad.recipes import Fast
 from pongrad.returns import generalised_advantages, standardise
 from pongrad.vision import Inputs
 
-LAST_RATE = 0.1
-"""What the learning rate has fallen to at the schedule's end, as a share of the first."""
-
 
 @dataclass
 class _Batch:
@@ -82,8 +79,8 @@ class PPO:
             the values before the update), learning_rate.
         """
         config = self.config
-        done = min(1.0, frames / config.schedule_frames)
-        self.optimiser.learning_rate = config.learning_rate * (1 - done + done * LAST_RATE)
+        decades, part = divmod(frames / config.schedule_frames, 1)
+        self.optimiser.learning_rate = config.learning_rate * 0.1**decades * (1 - 0.9 * part)
         batch, explained = self._batch()
         rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
         losses = []

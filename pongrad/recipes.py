@@ -102,7 +102,7 @@ class Fast(Recipe):
     cell_size: int = 4
     """Pixels within a cell of so many by so many learn some of their weights together."""
     schedule_frames: int = 10_000_000
-    """Frames over which the learning rate falls to a tenth."""
+    """Frames over which the learning rate falls to a tenth; over as many more it falls to a tenth of that."""
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""

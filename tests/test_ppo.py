@@ -149,7 +149,7 @@ def test_the_schedule_runs_over_its_own_frames(random_inputs):
     learner = PPO(Network.random((30, 4, 2), np.random.default_rng(0)), config, np.arange(30))
     x, _ = random_inputs(8, 30)
     rewards = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.float32)
-    for frames, rate in ((0, 0.5), (500, 0.275), (1000, 0.05), (2000, 0.05)):
+    for frames, rate in ((0, 0.5), (500, 0.275), (1000, 0.05), (1500, 0.0275), (2000, 0.005)):
         learner.add(
             Rollout(x, x.take(np.array([0])), np.zeros(8, np.uint8), np.zeros(8), rewards, 0.0, 0.0), False
         )
