@@ -330,24 +330,34 @@ def lazy_rmsprop(weights, gradient, mean_square, touched, rate, keep, correction
 
 
 @njit(cache=True)
-def sum_in_cells(gradient, touched, cells, sums, touched_cells):
-    """Add the touched rows of `gradient` to `sums` [cells, units], row r to cells[r]; marks those cells."""
-    for row in range(len(gradient)):
-        if touched[row]:
-            cell = cells[row]
-            touched_cells[cell] = True
-            for unit in range(gradient.shape[1]):
-                sums[cell, unit] += gradient[row, unit]
+def add_shares(weights, rows, shares, out):
+    """out[r] = weights[r] + sum over shares of factors[r] shared[groups[r]]; `out` may be `weights`.
+
+    Args:
+        weights: [inputs, units].
+        rows: bool [inputs], for which r.
+        shares: a tuple of (groups, factors, shared), see `network.Share`.
+        out: [inputs, units].
+    """
+    for row in range(len(weights)):
+        if rows[row]:
+            for unit in range(weights.shape[1]):
+                out[row, unit] = weights[row, unit]
+            for groups, factors, shared in shares:
+                group, factor = groups[row], factors[row]
+                for unit in range(weights.shape[1]):
+                    out[row, unit] += factor * shared[group, unit]
 
 
 @njit(cache=True)
-def move_in_cells(weights, cells, moves, touched_cells):
-    """weights[r] += moves[cells[r]] for every row r of a touched cell."""
-    for row in range(len(weights)):
-        cell = cells[row]
-        if touched_cells[cell]:
-            for unit in range(weights.shape[1]):
-                weights[row, unit] += moves[cell, unit]
+def share_backward(gradient, touched, groups, factors, gradient_of_share, touched_groups):
+    """gradient_of_share[groups[r]] += factors[r] gradient[r] for the touched rows; marks their groups."""
+    for row in range(len(gradient)):
+        if touched[row]:
+            group, factor = groups[row], factors[row]
+            touched_groups[group] = True
+            for unit in range(gradient.shape[1]):
+                gradient_of_share[group, unit] += factor * gradient[row, unit]
 
 
 @njit(cache=True)

@@ -59,7 +59,10 @@ def new_learner(config: Recipe, agent: Agent) -> Learner:
     """The recipe's learner, to improve this agent."""
     match config:
         case Fast():
-            return PPO(agent.network, config, agent.vision.cells(config.cell_size))
+            network, vision = agent.network, agent.vision
+            network.share("cells", vision.cells(config.cell_size), np.ones(vision.size))
+            network.share("slopes", vision.strips(config.strip_width), vision.heights)
+            return PPO(network, config)
         case Classic():
             return Reinforce(agent.network, config.gamma, config.learning_rate, config.decay_rate)
         case _:

@@ -6,6 +6,7 @@ or float64 to check the mathematics; batches are [steps, units].
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,45 @@ from pongrad.vision import Inputs
 Array = NDArray[np.floating[Any]]
 
 
+@dataclass
+class Share:
+    """A part of a first layer's weights that inputs have in common: input r adds factors[r] V[groups[r]].
+
+    Attributes:
+        groups: int64 [inputs], from 0 on.
+        factors: [inputs].
+        weights: V [groups, units]; 0 unless the layer is learning.
+        gradient: d objective / d V since `zero_gradients`.
+        touched: bool [groups], the rows of V that have a gradient.
+    """
+
+    groups: NDArray[np.int64]
+    factors: Array
+    weights: Array
+    gradient: Array
+    touched: NDArray[np.bool_]
+
+
 class SparseLinear:
     """y = x W for sparse x: forward and backward touch only the rows of W whose input is not zero.
 
     No gradient flows on to the input: this is a first layer. W is [inputs, units], the transpose of the
     article's, so that the weights of one pixel lie side by side in memory.
+
+    While it learns, inputs may have parts of their weights in common, so that what is learned at one place
+    helps at others: W[r] + sum_s factors_s[r] V_s[groups_s[r]] then stands for W[r]. `fold` adds all V to W.
+
+    Attributes:
+        weights: W.
+        shares: name -> V, in the order they were added.
     """
 
     def __init__(self, weights: Array) -> None:
         self.weights = weights
         self.gradient = np.zeros_like(weights)
         self.touched = np.zeros(len(weights), np.bool_)
+        self.shares: dict[str, Share] = {}
+        self._folded = True
 
     def __repr__(self) -> str:
         return f"SparseLinear({self.weights.shape[0]} pixels -> {self.weights.shape[1]})"
@@ -35,15 +64,55 @@ class SparseLinear:
     def forward(self, x: Inputs) -> Array:
         """[steps, units] from sparse inputs."""
         self._x = x
-        out = np.empty((len(x), self.weights.shape[1]), self.weights.dtype)
-        kernels.sparse_linear(x.offsets, x.pixels, x.values, self.weights, out)
+        weights = self.weights if self._folded else self._whole(x)
+        out = np.empty((len(x), weights.shape[1]), weights.dtype)
+        kernels.sparse_linear(x.offsets, x.pixels, x.values, weights, out)
         return out
 
     def backward(self, d_out: Array) -> Array:
-        """gradient += x^T d_out. Returns d_out unchanged: there is no layer below."""
+        """gradient += x^T d_out, and what follows for the shares.
+
+        Returns d_out unchanged: there is no layer below.
+        """
         x = self._x
         kernels.sparse_linear_backward(x.offsets, x.pixels, x.values, d_out, self.gradient, self.touched)
+        for share in self.shares.values():
+            kernels.share_backward(
+                self.gradient, self.touched, share.groups, share.factors, share.gradient, share.touched
+            )
+        self._folded = not self.shares
         return d_out
+
+    def share(self, name: str, groups: NDArray[np.int64], factors: NDArray[np.floating]) -> None:
+        """Let inputs have a part of their weights in common, see `Share`; call it before learning."""
+        shape, dtype = (int(groups.max()) + 1, self.weights.shape[1]), self.weights.dtype
+        self.shares[name] = Share(
+            groups,
+            factors.astype(dtype),
+            np.zeros(shape, dtype),
+            np.zeros(shape, dtype),
+            np.zeros(shape[0], np.bool_),
+        )
+        self._buffer = np.empty_like(self.weights)
+
+    def fold(self) -> None:
+        """Add what is shared to each input's own weights: the layer computes what it did, with V = 0."""
+        if not self._folded:
+            self._add_shares(np.ones(len(self.weights), np.bool_), self.weights)
+            for share in self.shares.values():
+                share.weights.fill(0)
+            self._folded = True
+
+    def _whole(self, x: Inputs) -> Array:
+        """The weights that the layer has with its shares, in the rows that x needs."""
+        rows = np.zeros(len(self.weights), np.bool_)
+        rows[x.pixels] = True
+        self._add_shares(rows, self._buffer)
+        return self._buffer
+
+    def _add_shares(self, rows: NDArray[np.bool_], out: Array) -> None:
+        shares = tuple((share.groups, share.factors, share.weights) for share in self.shares.values())
+        kernels.add_shares(self.weights, rows, shares, out)
 
 
 class ReLU:
@@ -104,7 +173,8 @@ class Network:
         """
         self.weights = dict(weights)
         first, *rest = self.weights.values()
-        self.layers: list[SparseLinear | ReLU | Linear] = [SparseLinear(first)]
+        self._first = SparseLinear(first)
+        self.layers: list[SparseLinear | ReLU | Linear] = [self._first]
         for array in rest:
             self.layers += [ReLU(), Linear(array)]
 
@@ -122,23 +192,37 @@ class Network:
         return f"Network({', '.join(map(repr, self.layers))})"
 
     @property
+    def parameters(self) -> dict[str, Array]:
+        """What is learned: the weights, and what the first layer's inputs share, as "W1.name"."""
+        return {name: part.weights for name, part in self._trained()}
+
+    @property
     def gradients(self) -> dict[str, Array]:
-        """name -> d objective / d weights, summed over all backward passes since `zero_gradients`."""
-        return {name: layer.gradient for name, layer in self._trained()}
+        """name -> d objective / d parameters, summed over all backward passes since `zero_gradients`."""
+        return {name: part.gradient for name, part in self._trained()}
 
     @property
     def touched(self) -> dict[str, NDArray[np.bool_]]:
-        """name -> bool [rows], the rows of the weights that have a gradient since `zero_gradients`."""
-        return {name: layer.touched for name, layer in self._trained()}
+        """name -> bool [rows], the rows of the parameters that have a gradient since `zero_gradients`."""
+        return {name: part.touched for name, part in self._trained()}
 
     def zero_gradients(self) -> None:
         """Forget the gradients collected so far."""
-        for _, layer in self._trained():
-            kernels.zero_rows(layer.gradient, layer.touched)
+        for _, part in self._trained():
+            kernels.zero_rows(part.gradient, part.touched)
 
-    def _trained(self) -> list[tuple[str, SparseLinear | Linear]]:
-        trained = [layer for layer in self.layers if not isinstance(layer, ReLU)]
-        return list(zip(self.weights, trained, strict=True))
+    def share(self, name: str, groups: NDArray[np.int64], factors: NDArray[np.floating]) -> None:
+        """Let inputs have a part of their weights in common while learning, see `SparseLinear`."""
+        self._first.share(name, groups, factors)
+
+    def fold(self) -> None:
+        """Add to the weights what inputs share; between updates nothing else may be left."""
+        self._first.fold()
+
+    def _trained(self) -> list[tuple[str, SparseLinear | Linear | Share]]:
+        layers = (layer for layer in self.layers if not isinstance(layer, ReLU))
+        trained: list[tuple[str, SparseLinear | Linear | Share]] = [*zip(self.weights, layers, strict=True)]
+        return trained + [(f"W1.{name}", share) for name, share in self._first.shares.items()]
 
     def forward(self, x: Inputs) -> Array:
         """The outputs [steps, outputs] for sparse inputs."""

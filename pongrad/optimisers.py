@@ -69,7 +69,7 @@ class RMSProp(Optimiser):
 
 
 class LazyRMSProp(Optimiser):
-    """RMSProp that leaves alone every row of the weights that has no gradient, and moves rows in cells.
+    """RMSProp that leaves alone every row of the weights that has no gradient.
 
         c <- decay_rate c + (1 - decay_rate) g^2
         W <- W + learning_rate g / (sqrt(c / (1 - decay_rate^t)) + epsilon)
@@ -79,13 +79,9 @@ class LazyRMSProp(Optimiser):
     minibatch in which that pixel was never on says nothing about it, so neither c nor W of the row moves
     (plain RMSProp would shrink c). Most pixels are off in most minibatches: this is much less work.
 
-    What is learned where the ball has been helps where it has not been only if rows share something. So W is
-    the sum of two tables, W[r] = own[r] + shared[cells[r]], and both are learned as above; the gradient
-    of a shared row is the sum over its cell. Only the sum W is kept, for it is all that anybody needs.
-
     Attributes:
         learning_rate: may be changed between steps.
-        state: t, name -> c for the weights of each name, and "name.cells" -> c of its shared rows.
+        state: t, and name -> c for the weights of each name.
     """
 
     def __init__(
@@ -94,24 +90,9 @@ class LazyRMSProp(Optimiser):
         learning_rate: float,
         decay_rate: float = 0.999,
         epsilon: float = 1e-8,
-        cells: Mapping[str, NDArray[np.int64]] | None = None,
     ) -> None:
-        """Start anew.
-
-        Args:
-            weights: name -> [rows, units]; they are moved in place.
-            learning_rate, decay_rate, epsilon: see above.
-            cells: name -> the cell of each row, from 0 on; weights without it have no shared rows.
-        """
         super().__init__(weights, learning_rate, decay_rate, epsilon)
         self.state["t"] = np.zeros((), np.int64)
-        self._cells = dict(cells or {})
-        self._shared: dict[str, tuple[Array, Array, NDArray[np.bool_]]] = {}
-        for name, cell_of_row in self._cells.items():
-            shape = (int(cell_of_row.max()) + 1, self.weights[name].shape[1])
-            dtype = self.weights[name].dtype
-            self.state[f"{name}.cells"] = np.zeros(shape, dtype)
-            self._shared[name] = np.zeros(shape, dtype), np.zeros(shape, dtype), np.zeros(shape[0], np.bool_)
 
     def step(self, gradients: Mapping[str, Array], touched: Mapping[str, NDArray[np.bool_]]) -> None:
         """Move the weights up their gradient, in place.
@@ -121,31 +102,16 @@ class LazyRMSProp(Optimiser):
             touched: name -> bool [rows], the rows that have a gradient.
         """
         self.state["t"] += 1
-        for name, weights in self.weights.items():
-            if name in self._cells:
-                self._move_shared(name, gradients[name], touched[name])
-            self._move(weights, gradients[name], self.state[name], touched[name])
-
-    def _move_shared(self, name: str, gradient: Array, touched: NDArray[np.bool_]) -> None:
-        cells = self._cells[name]
-        sums, moves, touched_cells = self._shared[name]
-        kernels.sum_in_cells(gradient, touched, cells, sums, touched_cells)
-        self._move(moves, sums, self.state[f"{name}.cells"], touched_cells)
-        kernels.move_in_cells(self.weights[name], cells, moves, touched_cells)
-        sums.fill(0)
-        moves.fill(0)
-        touched_cells.fill(False)
-
-    def _move(self, weights: Array, gradient: Array, mean_square: Array, touched: NDArray[np.bool_]) -> None:
-        number = weights.dtype.type  # so that no loop computes in more than the weights' precision
         bias = 1 - self.decay_rate ** int(self.state["t"])
-        kernels.lazy_rmsprop(
-            weights,
-            gradient,
-            mean_square,
-            touched,
-            number(self.learning_rate),
-            number(1 - self.decay_rate),
-            number(1 / np.sqrt(bias)),
-            number(self.epsilon),
-        )
+        for name, weights in self.weights.items():
+            number = weights.dtype.type  # so that no loop computes in more than the weights' precision
+            kernels.lazy_rmsprop(
+                weights,
+                gradients[name],
+                self.state[name],
+                touched[name],
+                number(self.learning_rate),
+                number(1 - self.decay_rate),
+                number(1 / np.sqrt(bias)),
+                number(self.epsilon),
+            )

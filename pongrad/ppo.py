@@ -46,17 +46,16 @@ class PPO:
         optimiser: how they move.
     """
 
-    def __init__(self, network: Network, config: Fast, cells: NDArray[np.int64]) -> None:
+    def __init__(self, network: Network, config: Fast) -> None:
         """Start without rollouts.
 
         Args:
             network: two outputs, logit and value.
             config: the hyperparameters.
-            cells: the cell that each of the network's inputs lies in, see `LazyRMSProp`.
         """
         self.network = network
         self.config = config
-        self.optimiser = LazyRMSProp(network.weights, config.learning_rate, cells={"W1": cells})
+        self.optimiser = LazyRMSProp(network.parameters, config.learning_rate)
         self._stretches: list[tuple[Rollout, bool]] = []
 
     def __repr__(self) -> str:
@@ -87,6 +86,7 @@ class PPO:
         for _ in range(config.epochs):
             for steps in np.array_split(rng.permutation(len(batch.actions)), config.minibatches):
                 losses.append(self._climb(batch, steps))
+        self.network.fold()
         self._stretches.clear()
         means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
         return {**means, "explained_variance": explained, "learning_rate": self.optimiser.learning_rate}

@@ -114,6 +114,19 @@ class Vision:
         cell = row // size * across + column // size
         return np.concatenate([cell, cell + cell[-1] + 1]) if self.pair else cell
 
+    def strips(self, width: int) -> NDArray[np.int64]:
+        """For each input the number of the strip, `width` columns of its screen, that it lies in."""
+        rows, columns = self.shape
+        strip = np.tile(np.arange(columns) // width, rows)
+        return np.concatenate([strip, strip + strip[-1] + 1]) if self.pair else strip
+
+    @property
+    def heights(self) -> NDArray[np.float64]:
+        """For each input its row, from -1 at the top of its screen to 1 at the bottom."""
+        rows, columns = self.shape
+        heights = np.repeat(np.linspace(-1, 1, rows), columns)
+        return np.concatenate([heights, heights]) if self.pair else heights
+
     def eyes(self, screen: NDArray[np.uint8]) -> Eyes:
         """This vision on the emulator's own screen, uint8 [210, 160] of palette indices.
 

@@ -10,6 +10,7 @@ import pytest
 
 from pongrad import classic, kernels, policy
 from pongrad.network import Linear, Network, ReLU, SparseLinear
+from pongrad.optimisers import LazyRMSProp
 from pongrad.play import Rollout
 from pongrad.reinforce import Reinforce
 from pongrad.returns import discount, standardise
@@ -37,6 +38,83 @@ def test_sparse_linear_is_the_dense_product_and_its_gradient(rng, random_inputs)
     assert_close(layer.forward(x), dense @ weights)
     layer.backward(d)
     assert_close(layer.gradient, autograd.grad(lambda w: anp.sum(d * (dense @ w)))(weights))
+
+
+def shared_parts(rng):
+    """Groups and factors of two shares, as cells and slopes are."""
+    return {
+        "cells": (rng.permutation(np.arange(30) % 5), np.ones(30)),
+        "slopes": (np.arange(30) % 3, rng.standard_normal(30)),
+    }
+
+
+def test_what_inputs_share_is_added_to_their_weights_and_learned(rng, random_inputs):
+    x, dense = random_inputs(STEPS, 30)
+    weights, d = rng.standard_normal((30, 7)), rng.standard_normal((STEPS, 7))
+    parts = shared_parts(rng)
+    layer = SparseLinear(weights.copy())
+    for name, part in parts.items():
+        layer.share(name, *part)
+    assert_close(layer.forward(x), dense @ weights)  # nothing has been learned yet
+    layer.backward(np.zeros_like(d))
+    tables = [rng.standard_normal(share.weights.shape) for share in layer.shares.values()]
+    for share, table in zip(layer.shares.values(), tables, strict=True):
+        share.weights[...] = table
+
+    def whole(weights, *tables):
+        return weights + sum(
+            factors[:, None] * table[groups]
+            for (groups, factors), table in zip(parts.values(), tables, strict=True)
+        )
+
+    out = layer.forward(x).copy()
+    assert_close(out, dense @ whole(weights, *tables))
+    layer.backward(d)
+    want = autograd.grad(lambda wt: anp.sum(d * (dense @ whole(*wt))))((weights, *tables))
+    for part, wanted in zip((layer, *layer.shares.values()), want, strict=True):
+        assert_close(part.gradient, wanted)
+        assert_close(part.gradient[~part.touched], 0)
+    layer.fold()
+    assert_close(layer.weights, whole(weights, *tables))
+    assert not any(share.weights.any() for share in layer.shares.values())
+    assert_close(layer.forward(x), out)
+
+
+def test_folding_changes_nothing_about_what_is_learned(rng, random_inputs):
+    """Own weights and shared ones, each moved by an optimiser of its own and only added up to look at."""
+    network = Network.random((30, 7, 2), rng, "float64")
+    parts = shared_parts(rng)
+    own = {name: array.copy() for name, array in network.weights.items()}
+    tables = {name: np.zeros((groups.max() + 1, 7)) for name, (groups, _) in parts.items()}
+    for name, part in parts.items():
+        network.share(name, *part)
+    optimiser = LazyRMSProp(network.parameters, 1e-2)
+    apart = LazyRMSProp(own | {f"W1.{name}": table for name, table in tables.items()}, 1e-2)
+
+    def whole():
+        shared = (factors[:, None] * tables[name][groups] for name, (groups, factors) in parts.items())
+        return {"W1": own["W1"] + sum(shared), "W2": own["W2"]}
+
+    for step in range(6):
+        x, _ = random_inputs(3, 30, seed=step)
+        d = rng.standard_normal((3, 2))
+        plain = Network(whole())
+        for each in (network, plain):
+            each.forward(x)
+            each.backward(d)
+        gradients, touched = plain.gradients, plain.touched
+        for name, (groups, factors) in parts.items():
+            table = tables[name]
+            gradients[f"W1.{name}"] = g = np.zeros_like(table)
+            np.add.at(g, groups, factors[:, None] * plain.gradients["W1"])
+            touched[f"W1.{name}"] = np.isin(np.arange(len(table)), groups[plain.touched["W1"]])
+        optimiser.step(network.gradients, network.touched)
+        apart.step(gradients, touched)
+        network.zero_gradients()
+        if step % 2:
+            network.fold()
+            for name, array in whole().items():
+                assert_close(network.weights[name], array)
 
 
 def test_linear_is_the_dense_product_and_its_gradients(rng):

@@ -151,38 +151,17 @@ def test_rows_that_are_not_touched_stay_as_they_are():
     assert optimiser.state["t"] == 4
 
 
-CELLS = np.array([0, 1, 0, 1])
-
-
-def test_moving_in_cells_is_learning_the_sum_of_two_tables():
-    """W[r] = own[r] + shared[cells[r]], each table with an optimiser of its own, kept apart."""
-    rng = np.random.default_rng(3)
-    own, shared = rng.standard_normal((4, 3)), np.zeros((2, 3))
-    weights = own.copy()
-    optimiser = LazyRMSProp({"W": weights}, 1e-2, cells={"W": CELLS})
-    of_own, of_shared = LazyRMSProp({"W": own}, 1e-2), LazyRMSProp({"W": shared}, 1e-2)
-    for rows in ([0, 1], [1, 3], [0, 2], [2]):
-        touched = np.isin(np.arange(4), rows)
-        g = rng.standard_normal((4, 3)) * touched[:, None]
-        optimiser.step({"W": g}, {"W": touched})
-        of_own.step({"W": g}, {"W": touched})
-        sums = np.array([g[cell == CELLS].sum(axis=0) for cell in (0, 1)])
-        of_shared.step({"W": sums}, {"W": np.array([touched[cell == CELLS].any() for cell in (0, 1)])})
-        np.testing.assert_allclose(weights, own + shared[CELLS], rtol=1e-12)
-    assert (weights[3] != own[3]).all()  # what its neighbour learned moves it too
-
-
 def test_lazy_steps_go_on_from_their_state():
     rng = np.random.default_rng(2)
     start = rng.standard_normal((4, 3)).astype(np.float32)
     gradients = [rng.standard_normal((4, 3)).astype(np.float32) for _ in range(6)]
     touched = [rng.random(4) < 0.6 for _ in gradients]
-    whole, first = (LazyRMSProp({"W": start.copy()}, 1e-2, cells={"W": CELLS}) for _ in range(2))
+    whole, first = (LazyRMSProp({"W": start.copy()}, 1e-2) for _ in range(2))
     for g, rows in zip(gradients, touched, strict=True):
         whole.step({"W": g}, {"W": rows})
     for g, rows in zip(gradients[:3], touched[:3], strict=True):
         first.step({"W": g}, {"W": rows})
-    second = LazyRMSProp({"W": first.weights["W"].copy()}, 1e-2, cells={"W": CELLS})
+    second = LazyRMSProp({"W": first.weights["W"].copy()}, 1e-2)
     second.load({name: array.copy() for name, array in first.state.items()})
     for g, rows in zip(gradients[3:], touched[3:], strict=True):
         second.step({"W": g}, {"W": rows})

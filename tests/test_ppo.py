@@ -87,7 +87,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
     config = Fast(epochs=1, minibatches=1, num_hidden_layer_neurons=7, learning_rate=1e-9)
     network = Network.random((30, 7, 2), rng, "float64")
     start = [w.copy() for w in network.weights.values()]
-    learner = PPO(network, config, np.arange(30))
+    learner = PPO(network, config)
     rollouts = []
     for seed, over in ((1, False), (2, True), (3, False)):
         (x, dense_x), (after, dense_after) = random_inputs(12, 30, seed), random_inputs(2, 30, seed + 9)
@@ -146,7 +146,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
 
 def test_the_schedule_runs_over_its_own_frames(random_inputs):
     config = Fast(schedule_frames=1000, learning_rate=0.5, num_hidden_layer_neurons=4)
-    learner = PPO(Network.random((30, 4, 2), np.random.default_rng(0)), config, np.arange(30))
+    learner = PPO(Network.random((30, 4, 2), np.random.default_rng(0)), config)
     x, _ = random_inputs(8, 30)
     rewards = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.float32)
     for frames, rate in ((0, 0.5), (500, 0.275), (1000, 0.05), (1500, 0.0275), (2000, 0.005)):

@@ -237,3 +237,14 @@ def test_cells_are_squares_of_one_screen():
     assert cells[[4, 80 * 4, 6399, 6400, 12799]].tolist() == [1, 20, 399, 400, 799]
     assert (np.bincount(cells) == 16).all()
     assert Vision(pair=False).cells(3).max() == 27 * 27 - 1  # 80 is no multiple of 3: the last are narrower
+
+
+def test_strips_are_columns_side_by_side_and_heights_are_rows():
+    vision = Vision(pair=True)
+    strips, heights = vision.strips(4), vision.heights
+    assert len(strips) == len(heights) == 12800 and strips.max() == 39  # 20 of each screen
+    assert strips[[0, 3, 4, 79, 80, 6399, 6400, 12799]].tolist() == [0, 0, 1, 19, 0, 19, 20, 39]
+    assert (np.bincount(strips) == 320).all()
+    assert heights[[0, 79, 6320, 6399, 6400, 12799]].tolist() == [-1, -1, 1, 1, -1, 1]
+    np.testing.assert_allclose(np.diff(heights[:6400:80]), 2 / 79)
+    assert Vision().strips(3).max() == 26 and len(Vision().heights) == 6400  # 80 is no multiple of 3
