@@ -331,33 +331,44 @@ def lazy_rmsprop(weights, gradient, mean_square, touched, rate, keep, correction
 
 @njit(cache=True)
 def add_shares(weights, rows, shares, out):
-    """out[r] = weights[r] + sum over shares of factors[r] shared[groups[r]]; `out` may be `weights`.
+    """out[r] = weights[r] + sum over shares and k of factors[r, k] V_k[groups[r]]; `out` may be `weights`.
 
     Args:
         weights: [inputs, units].
         rows: bool [inputs], for which r.
-        shares: a tuple of (groups, factors, shared), see `network.Share`.
+        shares: a tuple of (groups, factors, V), see `network.Share`.
         out: [inputs, units].
     """
+    units = weights.shape[1]
     for row in range(len(weights)):
         if rows[row]:
-            for unit in range(weights.shape[1]):
+            for unit in range(units):
                 out[row, unit] = weights[row, unit]
             for groups, factors, shared in shares:
-                group, factor = groups[row], factors[row]
-                for unit in range(weights.shape[1]):
-                    out[row, unit] += factor * shared[group, unit]
+                for k in range(factors.shape[1]):
+                    factor, part = factors[row, k], shared[groups[row], k * units : (k + 1) * units]
+                    for unit in range(units):
+                        out[row, unit] += factor * part[unit]
 
 
 @njit(cache=True)
-def share_backward(gradient, touched, groups, factors, gradient_of_share, touched_groups):
-    """gradient_of_share[groups[r]] += factors[r] gradient[r] for the touched rows; marks their groups."""
+def shares_backward(gradient, touched, shares):
+    """The gradients of V_k[groups[r]] += factors[r, k] gradient[r] for the touched rows; marks their groups.
+
+    Args:
+        gradient: [inputs, units].
+        touched: bool [inputs].
+        shares: a tuple of (groups, factors, gradient of V, touched groups), see `network.Share`.
+    """
+    units = gradient.shape[1]
     for row in range(len(gradient)):
         if touched[row]:
-            group, factor = groups[row], factors[row]
-            touched_groups[group] = True
-            for unit in range(gradient.shape[1]):
-                gradient_of_share[group, unit] += factor * gradient[row, unit]
+            for groups, factors, shared, touched_groups in shares:
+                touched_groups[groups[row]] = True
+                for k in range(factors.shape[1]):
+                    factor, part = factors[row, k], shared[groups[row], k * units : (k + 1) * units]
+                    for unit in range(units):
+                        part[unit] += factor * gradient[row, unit]
 
 
 @njit(cache=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.polynomial import legendre
 
 from pongrad.agent import Agent
 from pongrad.games import Game, Purpose, seed_sequence
@@ -59,14 +60,25 @@ def new_learner(config: Recipe, agent: Agent) -> Learner:
     """The recipe's learner, to improve this agent."""
     match config:
         case Fast():
-            network, vision = agent.network, agent.vision
-            network.share("cells", vision.cells(config.cell_size), np.ones(vision.size))
-            network.share("slopes", vision.strips(config.strip_width), vision.heights)
-            return PPO(network, config)
+            _share(agent, config)
+            return PPO(agent.network, config)
         case Classic():
             return Reinforce(agent.network, config.gamma, config.learning_rate, config.decay_rate)
         case _:
             raise TypeError(config)
+
+
+def _share(agent: Agent, config: Fast) -> None:
+    """Let pixels that are neighbours or lie in one line learn together.
+
+    To a weight of its own each pixel then adds its cell's, and parabolas along the two strips that cross in
+    it: what lies between what along a line is nothing that a network with a weight for each pixel knows.
+    """
+    network, vision = agent.network, agent.vision
+    network.share("cells", vision.cells(config.cell_size), np.ones((vision.size, 1)))
+    for name, upright in (("columns", True), ("rows", False)):
+        groups, places = vision.strips(config.strip_width, upright)
+        network.share(name, groups, legendre.legvander(places, 2))
 
 
 def first_games(config: Recipe, purpose: Purpose = Purpose.TRAINING) -> list[Game]:

@@ -20,14 +20,14 @@ Array = NDArray[np.floating[Any]]
 
 @dataclass
 class Share:
-    """A part of a first layer's weights that inputs have in common: input r adds factors[r] V[groups[r]].
+    """A part of a first layer's weights that inputs share: r adds sum_k factors[r, k] V_k[groups[r]].
 
     Attributes:
         groups: int64 [inputs], from 0 on.
-        factors: [inputs].
-        weights: V [groups, units]; 0 unless the layer is learning.
-        gradient: d objective / d V since `zero_gradients`.
-        touched: bool [groups], the rows of V that have a gradient.
+        factors: [inputs, K].
+        weights: [groups, K * units], V_0 to V_K side by side; 0 unless the layer is learning.
+        gradient: d objective / d weights since `zero_gradients`.
+        touched: bool [groups], the rows of the weights that have a gradient.
     """
 
     groups: NDArray[np.int64]
@@ -44,11 +44,11 @@ class SparseLinear:
     article's, so that the weights of one pixel lie side by side in memory.
 
     While it learns, inputs may have parts of their weights in common, so that what is learned at one place
-    helps at others: W[r] + sum_s factors_s[r] V_s[groups_s[r]] then stands for W[r]. `fold` adds all V to W.
+    helps at others, see `Share`; W[r] and all that r adds to it then stand for W[r]. `fold` adds all to W.
 
     Attributes:
         weights: W.
-        shares: name -> V, in the order they were added.
+        shares: name -> share, in the order they were added.
     """
 
     def __init__(self, weights: Array) -> None:
@@ -76,19 +76,19 @@ class SparseLinear:
         """
         x = self._x
         kernels.sparse_linear_backward(x.offsets, x.pixels, x.values, d_out, self.gradient, self.touched)
-        for share in self.shares.values():
-            kernels.share_backward(
-                self.gradient, self.touched, share.groups, share.factors, share.gradient, share.touched
-            )
-        self._folded = not self.shares
+        if self.shares:
+            shares = tuple((s.groups, s.factors, s.gradient, s.touched) for s in self.shares.values())
+            kernels.shares_backward(self.gradient, self.touched, shares)
+            self._folded = False
         return d_out
 
     def share(self, name: str, groups: NDArray[np.int64], factors: NDArray[np.floating]) -> None:
         """Let inputs have a part of their weights in common, see `Share`; call it before learning."""
-        shape, dtype = (int(groups.max()) + 1, self.weights.shape[1]), self.weights.dtype
+        dtype = self.weights.dtype
+        shape = int(groups.max()) + 1, factors.shape[1] * self.weights.shape[1]
         self.shares[name] = Share(
             groups,
-            factors.astype(dtype),
+            np.ascontiguousarray(factors, dtype),
             np.zeros(shape, dtype),
             np.zeros(shape, dtype),
             np.zeros(shape[0], np.bool_),
@@ -96,7 +96,7 @@ class SparseLinear:
         self._buffer = np.empty_like(self.weights)
 
     def fold(self) -> None:
-        """Add what is shared to each input's own weights: the layer computes what it did, with V = 0."""
+        """Add what is shared to each input's own weights: the layer computes what it did before."""
         if not self._folded:
             self._add_shares(np.ones(len(self.weights), np.bool_), self.weights)
             for share in self.shares.values():

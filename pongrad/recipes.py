@@ -102,7 +102,7 @@ class Fast(Recipe):
     cell_size: int = 4
     """Pixels within a cell of so many by so many learn a part of their weights together."""
     strip_width: int = 4
-    """In a strip of so many columns, pixels learn together how their weights grow from top to bottom."""
+    """Pixels in a strip of so many columns, or rows, learn together how their weights change along it."""
     schedule_frames: int = 10_000_000
     """Frames over which the learning rate falls to a tenth; over as many more it falls to a tenth of that."""
 

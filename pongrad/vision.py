@@ -108,24 +108,30 @@ class Vision:
 
     def cells(self, size: int) -> NDArray[np.int64]:
         """For each input the number of the cell, `size` x `size` pixels of its screen, that it lies in."""
-        columns = self.shape[1]
-        across = -(-columns // size)
-        row, column = np.divmod(np.arange(self.pixels), columns)
-        cell = row // size * across + column // size
-        return np.concatenate([cell, cell + cell[-1] + 1]) if self.pair else cell
+        row, column = self._places()
+        return self._on_each_screen(row // size * -(-self.shape[1] // size) + column // size)
 
-    def strips(self, width: int) -> NDArray[np.int64]:
-        """For each input the number of the strip, `width` columns of its screen, that it lies in."""
-        rows, columns = self.shape
-        strip = np.tile(np.arange(columns) // width, rows)
-        return np.concatenate([strip, strip + strip[-1] + 1]) if self.pair else strip
+    def strips(self, width: int, upright: bool) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """For each input the number of its strip, and where along it the input lies.
 
-    @property
-    def heights(self) -> NDArray[np.float64]:
-        """For each input its row, from -1 at the top of its screen to 1 at the bottom."""
-        rows, columns = self.shape
-        heights = np.repeat(np.linspace(-1, 1, rows), columns)
-        return np.concatenate([heights, heights]) if self.pair else heights
+        Args:
+            width: columns of a strip, from top to bottom of a screen; or rows, from left to right.
+            upright: which of both.
+
+        Returns:
+            int64 [inputs], from 0 on, and float64 [inputs], from -1 at the strip's beginning to 1 at its end.
+        """
+        across, along = reversed(self._places()) if upright else self._places()
+        groups, places = across // width, 2 * along / along[-1] - 1
+        return self._on_each_screen(groups), np.tile(places, 1 + self.pair)
+
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row and column of each pixel of a screen."""
+        return np.divmod(np.arange(self.pixels), self.shape[1])
+
+    def _on_each_screen(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Groups of pixels as groups of inputs; the last pixel is in the last group."""
+        return np.concatenate([groups, groups + groups[-1] + 1]) if self.pair else groups
 
     def eyes(self, screen: NDArray[np.uint8]) -> Eyes:
         """This vision on the emulator's own screen, uint8 [210, 160] of palette indices.

@@ -43,8 +43,8 @@ def test_sparse_linear_is_the_dense_product_and_its_gradient(rng, random_inputs)
 def shared_parts(rng):
     """Groups and factors of two shares, as cells and slopes are."""
     return {
-        "cells": (rng.permutation(np.arange(30) % 5), np.ones(30)),
-        "slopes": (np.arange(30) % 3, rng.standard_normal(30)),
+        "cells": (rng.permutation(np.arange(30) % 5), np.ones((30, 1))),
+        "strips": (np.arange(30) % 3, rng.standard_normal((30, 2))),
     }
 
 
@@ -63,8 +63,9 @@ def test_what_inputs_share_is_added_to_their_weights_and_learned(rng, random_inp
 
     def whole(weights, *tables):
         return weights + sum(
-            factors[:, None] * table[groups]
+            factors[:, k, None] * table[groups, 7 * k : 7 * k + 7]
             for (groups, factors), table in zip(parts.values(), tables, strict=True)
+            for k in range(factors.shape[1])
         )
 
     out = layer.forward(x).copy()
@@ -85,14 +86,17 @@ def test_folding_changes_nothing_about_what_is_learned(rng, random_inputs):
     network = Network.random((30, 7, 2), rng, "float64")
     parts = shared_parts(rng)
     own = {name: array.copy() for name, array in network.weights.items()}
-    tables = {name: np.zeros((groups.max() + 1, 7)) for name, (groups, _) in parts.items()}
+    tables = {name: np.zeros((groups.max() + 1, 7 * f.shape[1])) for name, (groups, f) in parts.items()}
     for name, part in parts.items():
         network.share(name, *part)
     optimiser = LazyRMSProp(network.parameters, 1e-2)
     apart = LazyRMSProp(own | {f"W1.{name}": table for name, table in tables.items()}, 1e-2)
 
     def whole():
-        shared = (factors[:, None] * tables[name][groups] for name, (groups, factors) in parts.items())
+        shared = [
+            np.einsum("rk,rku->ru", factors, tables[name][groups].reshape(30, -1, 7))
+            for name, (groups, factors) in parts.items()
+        ]
         return {"W1": own["W1"] + sum(shared), "W2": own["W2"]}
 
     for step in range(6):
@@ -106,7 +110,7 @@ def test_folding_changes_nothing_about_what_is_learned(rng, random_inputs):
         for name, (groups, factors) in parts.items():
             table = tables[name]
             gradients[f"W1.{name}"] = g = np.zeros_like(table)
-            np.add.at(g, groups, factors[:, None] * plain.gradients["W1"])
+            np.add.at(g, groups, np.einsum("rk,ru->rku", factors, plain.gradients["W1"]).reshape(30, -1))
             touched[f"W1.{name}"] = np.isin(np.arange(len(table)), groups[plain.touched["W1"]])
         optimiser.step(network.gradients, network.touched)
         apart.step(gradients, touched)

@@ -239,12 +239,16 @@ def test_cells_are_squares_of_one_screen():
     assert Vision(pair=False).cells(3).max() == 27 * 27 - 1  # 80 is no multiple of 3: the last are narrower
 
 
-def test_strips_are_columns_side_by_side_and_heights_are_rows():
-    vision = Vision(pair=True)
-    strips, heights = vision.strips(4), vision.heights
-    assert len(strips) == len(heights) == 12800 and strips.max() == 39  # 20 of each screen
-    assert strips[[0, 3, 4, 79, 80, 6399, 6400, 12799]].tolist() == [0, 0, 1, 19, 0, 19, 20, 39]
-    assert (np.bincount(strips) == 320).all()
-    assert heights[[0, 79, 6320, 6399, 6400, 12799]].tolist() == [-1, -1, 1, 1, -1, 1]
-    np.testing.assert_allclose(np.diff(heights[:6400:80]), 2 / 79)
-    assert Vision().strips(3).max() == 26 and len(Vision().heights) == 6400  # 80 is no multiple of 3
+def test_strips_are_lines_side_by_side_with_a_place_along_them():
+    columns, down = Vision(pair=True).strips(4, upright=True)
+    rows, right = Vision(pair=True).strips(4, upright=False)
+    assert len(columns) == len(down) == len(rows) == len(right) == 12800
+    corners = [0, 3, 4, 79, 80, 320, 6320, 6399, 6400, 12799]
+    assert columns[corners].tolist() == [0, 0, 1, 19, 0, 0, 0, 19, 20, 39]
+    assert rows[corners].tolist() == [0, 0, 0, 0, 0, 1, 19, 19, 20, 39]
+    assert (np.bincount(columns) == 320).all() and (np.bincount(rows) == 320).all()
+    assert down[[0, 79, 6320, 6399, 6400, 12799]].tolist() == [-1, -1, 1, 1, -1, 1]
+    assert right[[0, 79, 6320, 6399, 6400, 12799]].tolist() == [-1, 1, -1, 1, -1, 1]
+    np.testing.assert_allclose(np.diff(right[:80]), 2 / 79)
+    np.testing.assert_allclose(np.diff(down[:6400:80]), 2 / 79)
+    assert Vision().strips(3, upright=True)[0].max() == 26  # 80 is no multiple of 3: the last is narrower
