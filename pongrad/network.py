@@ -77,9 +77,11 @@ class SparseLinear:
         x = self._x
         kernels.sparse_linear_backward(x.offsets, x.pixels, x.values, d_out, self.gradient, self.touched)
         if self.shares:
+            for share in self.shares.values():  # `gradient` has all backward passes in it
+                kernels.zero_rows(share.gradient, share.touched)
             shares = tuple((s.groups, s.factors, s.gradient, s.touched) for s in self.shares.values())
             kernels.shares_backward(self.gradient, self.touched, shares)
-            self._folded = False
+            self._folded = False  # they will be moved
         return d_out
 
     def share(self, name: str, groups: NDArray[np.int64], factors: NDArray[np.floating]) -> None:

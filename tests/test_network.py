@@ -144,6 +144,8 @@ def test_relu_gradient(rng):
 
 def test_gradients_add_up_until_they_are_zeroed(rng, random_inputs):
     network = Network.random((30, 7, 1), rng, "float64")
+    for name, part in shared_parts(rng).items():
+        network.share(name, *part)
     x, _ = random_inputs(STEPS, 30)
 
     def backward():
