@@ -330,45 +330,51 @@ def lazy_rmsprop(weights, gradient, mean_square, touched, rate, keep, correction
 
 
 @njit(cache=True)
-def add_shares(weights, rows, shares, out):
-    """out[r] = weights[r] + sum over shares and k of factors[r, k] V_k[groups[r]]; `out` may be `weights`.
-
-    Args:
-        weights: [inputs, units].
-        rows: bool [inputs], for which r.
-        shares: a tuple of (groups, factors, V), see `network.Share`.
-        out: [inputs, units].
-    """
-    units = weights.shape[1]
+def copy_rows(weights, rows, out):
+    """out[r] = weights[r] for the rows r that `rows`, bool [inputs], marks."""
     for row in range(len(weights)):
         if rows[row]:
-            for unit in range(units):
+            for unit in range(weights.shape[1]):
                 out[row, unit] = weights[row, unit]
-            for groups, factors, shared in shares:
-                for k in range(factors.shape[1]):
-                    factor, part = factors[row, k], shared[groups[row], k * units : (k + 1) * units]
-                    for unit in range(units):
-                        out[row, unit] += factor * part[unit]
 
 
 @njit(cache=True)
-def shares_backward(gradient, touched, shares):
-    """The gradients of V_k[groups[r]] += factors[r, k] gradient[r] for the touched rows; marks their groups.
+def add_share(rows, groups, factors, shared, out):
+    """out[r] += sum_k factors[r, k] shared[groups[r], k] for the rows r that `rows`, bool [inputs], marks.
+
+    Args:
+        groups, factors: see `network.Share`.
+        shared: [groups, K, units].
+        out: [inputs, units].
+    """
+    for row in range(len(out)):
+        if rows[row]:
+            group = groups[row]
+            for k in range(factors.shape[1]):
+                factor = factors[row, k]
+                for unit in range(out.shape[1]):
+                    out[row, unit] += factor * shared[group, k, unit]
+
+
+@njit(cache=True)
+def share_backward(gradient, touched, groups, factors, shared, touched_groups):
+    """shared[groups[r], k] += factors[r, k] gradient[r] for the touched rows; marks their groups.
 
     Args:
         gradient: [inputs, units].
         touched: bool [inputs].
-        shares: a tuple of (groups, factors, gradient of V, touched groups), see `network.Share`.
+        groups, factors: see `network.Share`.
+        shared: [groups, K, units], the gradient of what is shared.
+        touched_groups: bool [groups].
     """
-    units = gradient.shape[1]
     for row in range(len(gradient)):
         if touched[row]:
-            for groups, factors, shared, touched_groups in shares:
-                touched_groups[groups[row]] = True
-                for k in range(factors.shape[1]):
-                    factor, part = factors[row, k], shared[groups[row], k * units : (k + 1) * units]
-                    for unit in range(units):
-                        part[unit] += factor * gradient[row, unit]
+            group = groups[row]
+            touched_groups[group] = True
+            for k in range(factors.shape[1]):
+                factor = factors[row, k]
+                for unit in range(gradient.shape[1]):
+                    shared[group, k, unit] += factor * gradient[row, unit]
 
 
 @njit(cache=True)

@@ -36,6 +36,10 @@ class Share:
     gradient: Array
     touched: NDArray[np.bool_]
 
+    def by_factor(self, array: Array) -> Array:
+        """A view of the weights or of their gradient as [groups, K, units]."""
+        return array.reshape(len(array), self.factors.shape[1], -1)
+
 
 class SparseLinear:
     """y = x W for sparse x: forward and backward touch only the rows of W whose input is not zero.
@@ -76,12 +80,13 @@ class SparseLinear:
         """
         x = self._x
         kernels.sparse_linear_backward(x.offsets, x.pixels, x.values, d_out, self.gradient, self.touched)
-        if self.shares:
-            for share in self.shares.values():  # `gradient` has all backward passes in it
-                kernels.zero_rows(share.gradient, share.touched)
-            shares = tuple((s.groups, s.factors, s.gradient, s.touched) for s in self.shares.values())
-            kernels.shares_backward(self.gradient, self.touched, shares)
-            self._folded = False  # they will be moved
+        for share in self.shares.values():
+            kernels.zero_rows(share.gradient, share.touched)  # `gradient` has all backward passes in it
+            part = share.by_factor(share.gradient)
+            kernels.share_backward(
+                self.gradient, self.touched, share.groups, share.factors, part, share.touched
+            )
+            self._folded = False  # it will be moved
         return d_out
 
     def share(self, name: str, groups: NDArray[np.int64], factors: NDArray[np.floating]) -> None:
@@ -113,8 +118,10 @@ class SparseLinear:
         return self._buffer
 
     def _add_shares(self, rows: NDArray[np.bool_], out: Array) -> None:
-        shares = tuple((share.groups, share.factors, share.weights) for share in self.shares.values())
-        kernels.add_shares(self.weights, rows, shares, out)
+        kernels.copy_rows(self.weights, rows, out)
+        for share in self.shares.values():
+            part = share.by_factor(share.weights)
+            kernels.add_share(rows, share.groups, share.factors, part, out)
 
 
 class ReLU:
