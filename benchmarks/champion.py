@@ -1,13 +1,12 @@
 """Make the agent that ships from a finished run: `python benchmarks/champion.py RUN`.
 
-Takes the run's best agent, lets it play its likelier action, and keeps 8 bits of a weight. Then it plays 100
-fresh games on each of three seeds made from its file's hash.
+Takes the run's best agent and keeps 8 bits of a weight. Then it plays 100 fresh games on each of three seeds
+made from its file's hash.
 """
 
 import argparse
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from pongrad import storage
@@ -22,7 +21,7 @@ def make(run: Path) -> None:
     """Write the run's best agent into the package."""
     config = json.loads((run / "config.json").read_text())
     _, metadata = storage.load(run / "best.safetensors", FORMAT)
-    replace(Agent.load(run), greedy=True).save(CHAMPION, small=True, **{**config, **metadata["about"]})
+    Agent.load(run).save(CHAMPION, small=True, **{**config, **metadata["about"]})
 
 
 def seeds() -> list[int]:

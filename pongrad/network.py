@@ -61,6 +61,7 @@ class SparseLinear:
         self.touched = np.zeros(len(weights), np.bool_)
         self.shares: dict[str, Share] = {}
         self._folded = True
+        self._buffer = np.empty_like(weights)  # costs nothing until it is written to
 
     def __repr__(self) -> str:
         return f"SparseLinear({self.weights.shape[0]} pixels -> {self.weights.shape[1]})"
@@ -100,7 +101,6 @@ class SparseLinear:
             np.zeros(shape, dtype),
             np.zeros(shape[0], np.bool_),
         )
-        self._buffer = np.empty_like(self.weights)
 
     def fold(self) -> None:
         """Add what is shared to each input's own weights: the layer computes what it did before."""

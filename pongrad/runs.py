@@ -21,7 +21,7 @@ import json
 import os
 import platform
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -218,9 +218,7 @@ class RunFolder:
             for folder in (self.path, self.path / "checkpoints", self.path / "tensorboard"):
                 storage.remove_unfinished(folder)
         except OSError as error:
-            raise UserError(
-                f"cannot write to {self.path}: {error.strerror}; make it writable, or make room"
-            ) from error
+            raise _unwritable(self.path, error) from error
 
     def close(self) -> None:
         """Let others train here."""
@@ -277,9 +275,7 @@ class RunFolder:
             for old in sorted(folder.glob("*.safetensors"))[:-CHECKPOINTS_KEPT]:
                 old.unlink(missing_ok=True)
         except OSError as error:
-            raise UserError(
-                f"cannot write to {self.path}: {error.strerror}; make it writable, or make room"
-            ) from error
+            raise _unwritable(self.path, error) from error
 
     def newest_checkpoint(self) -> Path | None:
         """Its file, if there is one."""
@@ -325,8 +321,11 @@ class RunFolder:
         return storage.damaged(self.newest_checkpoint() or self.path, why)
 
     def save_agent(self, name: str, agent: Agent, about: dict[str, Any]) -> None:
-        """Write `best.safetensors` or `beat.safetensors`; `about` says what moment the agent is from."""
-        agent.save(self.path / name, **about)
+        """Write `best.safetensors` or `beat.safetensors`; `about` says what moment the agent is from.
+
+        It will play greedily: drawing its actions is how it learns, and costs it points.
+        """
+        replace(agent, greedy=True).save(self.path / name, **about)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, up to one that a crash left unfinished."""
@@ -361,6 +360,10 @@ class RunFolder:
 
 def _checkpoint_name(progress: Progress) -> str:
     return f"{progress.update:08d}"
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write to {path}: {error.strerror}; make it writable, or make room")
 
 
 def _new_folder(name: str) -> Path:

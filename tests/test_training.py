@@ -245,7 +245,8 @@ def test_beating_the_computer_is_noted_once_and_the_agent_kept(tmp_path):
         training._note_records()
         assert progress.beat_frames == (None if frames == 2000 else 3000)
     assert progress.best_mean_score_100 == pytest.approx(0.02)
-    assert Agent.load(tmp_path / "run" / "beat.safetensors").game == "ALE/Pong-v5"
+    beat = Agent.load(tmp_path / "run" / "beat.safetensors")
+    assert beat.game == "ALE/Pong-v5" and beat.greedy and not training.agent.greedy
 
 
 def test_the_best_agent_does_not_depend_on_when_it_is_saved(tmp_path):
