@@ -330,51 +330,43 @@ def lazy_rmsprop(weights, gradient, mean_square, touched, rate, keep, correction
 
 
 @njit(cache=True)
-def copy_rows(weights, rows, out):
-    """out[r] = weights[r] for the rows r that `rows`, bool [inputs], marks."""
-    for row in range(len(weights)):
-        if rows[row]:
-            for unit in range(weights.shape[1]):
-                out[row, unit] = weights[row, unit]
-
-
-@njit(cache=True)
-def add_share(rows, groups, factors, shared, out):
-    """out[r] += sum_k factors[r, k] shared[groups[r], k] for the rows r that `rows`, bool [inputs], marks.
+def add_shared(marked, weights, rows, factors, shared, out):
+    """out[r] = weights[r] + sum_j factors[r, j] shared[rows[r, j]] for the inputs r that are marked.
 
     Args:
-        groups, factors: see `network.Share`.
-        shared: [groups, K, units].
-        out: [inputs, units].
+        marked: bool [inputs].
+        weights: [inputs, units].
+        rows, factors, shared: see `network.Share`.
+        out: [inputs, units]; may be `weights`.
     """
-    for row in range(len(out)):
-        if rows[row]:
-            group = groups[row]
-            for k in range(factors.shape[1]):
-                factor = factors[row, k]
+    for r in range(len(out)):
+        if marked[r]:
+            for unit in range(out.shape[1]):
+                out[r, unit] = weights[r, unit]
+            for j in range(rows.shape[1]):
+                row, factor = rows[r, j], factors[r, j]
                 for unit in range(out.shape[1]):
-                    out[row, unit] += factor * shared[group, k, unit]
+                    out[r, unit] += factor * shared[row, unit]
 
 
 @njit(cache=True)
-def share_backward(gradient, touched, groups, factors, shared, touched_groups):
-    """shared[groups[r], k] += factors[r, k] gradient[r] for the touched rows; marks their groups.
+def share_backward(gradient, touched, rows, factors, shared, touched_shared):
+    """shared[rows[r, j]] += factors[r, j] gradient[r] for the touched inputs r; marks these rows.
 
     Args:
         gradient: [inputs, units].
         touched: bool [inputs].
-        groups, factors: see `network.Share`.
-        shared: [groups, K, units], the gradient of what is shared.
-        touched_groups: bool [groups].
+        rows, factors: see `network.Share`.
+        shared: [shared rows, units], the gradient of what is shared.
+        touched_shared: bool [shared rows].
     """
-    for row in range(len(gradient)):
-        if touched[row]:
-            group = groups[row]
-            touched_groups[group] = True
-            for k in range(factors.shape[1]):
-                factor = factors[row, k]
+    for r in range(len(gradient)):
+        if touched[r]:
+            for j in range(rows.shape[1]):
+                row, factor = rows[r, j], factors[r, j]
+                touched_shared[row] = True
                 for unit in range(gradient.shape[1]):
-                    shared[group, k, unit] += factor * gradient[row, unit]
+                    shared[row, unit] += factor * gradient[r, unit]
 
 
 @njit(cache=True)

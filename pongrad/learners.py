@@ -9,7 +9,7 @@ from numpy.polynomial import legendre
 
 from pongrad.agent import Agent
 from pongrad.games import Game, Purpose, seed_sequence
-from pongrad.network import Network
+from pongrad.network import Network, Part
 from pongrad.optimisers import Optimiser
 from pongrad.play import Rollout, Stretch, next_game
 from pongrad.ppo import PPO
@@ -74,11 +74,12 @@ def _share(agent: Agent, config: Fast) -> None:
     To a weight of its own each pixel then adds its cell's, and parabolas along the two strips that cross in
     it: what lies between what along a line is nothing that a network with a weight for each pixel knows.
     """
-    network, vision = agent.network, agent.vision
-    network.share("cells", vision.cells(config.cell_size), np.ones((vision.size, 1)))
-    for name, upright in (("columns", True), ("rows", False)):
+    vision = agent.vision
+    parts: list[Part] = [(vision.cells(config.cell_size), np.ones((vision.size, 1)))]
+    for upright in (True, False):
         groups, places = vision.strips(config.strip_width, upright)
-        network.share(name, groups, legendre.legvander(places, 2))
+        parts.append((groups, legendre.legvander(places, 2)))
+    agent.network.share(*parts)
 
 
 def first_games(config: Recipe, purpose: Purpose = Purpose.TRAINING) -> list[Game]:

@@ -17,28 +17,27 @@ from pongrad.vision import Inputs
 
 Array = NDArray[np.floating[Any]]
 
+Part = tuple[NDArray[np.int64], Array]
+"""Groups of inputs, int64 [inputs] from 0 on, and factors [inputs, K]; see `SparseLinear.share`."""
+
 
 @dataclass
 class Share:
-    """A part of a first layer's weights that inputs share: r adds sum_k factors[r, k] V_k[groups[r]].
+    """Weights that inputs of a first layer have in common: input r adds sum_j factors[r, j] V[rows[r, j]].
 
     Attributes:
-        groups: int64 [inputs], from 0 on.
-        factors: [inputs, K].
-        weights: [groups, K * units], V_0 to V_K side by side; 0 unless the layer is learning.
-        gradient: d objective / d weights since `zero_gradients`.
-        touched: bool [groups], the rows of the weights that have a gradient.
+        rows: int64 [inputs, J].
+        factors: [inputs, J].
+        weights: V [shared rows, units]; 0 unless the layer is learning.
+        gradient: d objective / d V since `zero_gradients`.
+        touched: bool [shared rows], the rows of V that have a gradient.
     """
 
-    groups: NDArray[np.int64]
+    rows: NDArray[np.int64]
     factors: Array
     weights: Array
     gradient: Array
     touched: NDArray[np.bool_]
-
-    def by_factor(self, array: Array) -> Array:
-        """A view of the weights or of their gradient as [groups, K, units]."""
-        return array.reshape(len(array), self.factors.shape[1], -1)
 
 
 class SparseLinear:
@@ -48,18 +47,18 @@ class SparseLinear:
     article's, so that the weights of one pixel lie side by side in memory.
 
     While it learns, inputs may have parts of their weights in common, so that what is learned at one place
-    helps at others, see `Share`; W[r] and all that r adds to it then stand for W[r]. `fold` adds all to W.
+    helps at others, see `Share`; W[r] and what r adds to it then stand for W[r]. `fold` adds it to W.
 
     Attributes:
         weights: W.
-        shares: name -> share, in the order they were added.
+        shared: what inputs have in common, if anything.
     """
 
     def __init__(self, weights: Array) -> None:
         self.weights = weights
         self.gradient = np.zeros_like(weights)
         self.touched = np.zeros(len(weights), np.bool_)
-        self.shares: dict[str, Share] = {}
+        self.shared: Share | None = None
         self._folded = True
         self._buffer = np.empty_like(weights)  # costs nothing until it is written to
 
@@ -69,59 +68,63 @@ class SparseLinear:
     def forward(self, x: Inputs) -> Array:
         """[steps, units] from sparse inputs."""
         self._x = x
-        weights = self.weights if self._folded else self._whole(x)
+        weights = self._whole(self.shared, x) if self.shared and not self._folded else self.weights
         out = np.empty((len(x), weights.shape[1]), weights.dtype)
         kernels.sparse_linear(x.offsets, x.pixels, x.values, weights, out)
         return out
 
     def backward(self, d_out: Array) -> Array:
-        """gradient += x^T d_out, and what follows for the shares.
+        """gradient += x^T d_out, and what follows for what is shared.
 
         Returns d_out unchanged: there is no layer below.
         """
         x = self._x
         kernels.sparse_linear_backward(x.offsets, x.pixels, x.values, d_out, self.gradient, self.touched)
-        for share in self.shares.values():
+        if share := self.shared:
             kernels.zero_rows(share.gradient, share.touched)  # `gradient` has all backward passes in it
-            part = share.by_factor(share.gradient)
             kernels.share_backward(
-                self.gradient, self.touched, share.groups, share.factors, part, share.touched
+                self.gradient, self.touched, share.rows, share.factors, share.gradient, share.touched
             )
             self._folded = False  # it will be moved
         return d_out
 
-    def share(self, name: str, groups: NDArray[np.int64], factors: NDArray[np.floating]) -> None:
-        """Let inputs have a part of their weights in common, see `Share`; call it before learning."""
-        dtype = self.weights.dtype
-        shape = int(groups.max()) + 1, factors.shape[1] * self.weights.shape[1]
-        self.shares[name] = Share(
-            groups,
-            np.ascontiguousarray(factors, dtype),
+    def share(self, *parts: Part) -> None:
+        """Let inputs have parts of their weights in common; call it once, before learning.
+
+        Args:
+            parts: of each, every group has K rows of V, which its inputs add to their weights, each times
+                factors of its own.
+        """
+        rows, first = [], 0
+        for groups, factors in parts:
+            k = factors.shape[1]
+            rows.append(first + groups[:, None] * k + np.arange(k))
+            first += (int(groups.max()) + 1) * k
+        dtype, shape = self.weights.dtype, (first, self.weights.shape[1])
+        self.shared = Share(
+            np.hstack(rows),
+            np.hstack([factors for _, factors in parts]).astype(dtype),
             np.zeros(shape, dtype),
             np.zeros(shape, dtype),
-            np.zeros(shape[0], np.bool_),
+            np.zeros(first, np.bool_),
         )
 
     def fold(self) -> None:
         """Add what is shared to each input's own weights: the layer computes what it did before."""
-        if not self._folded:
-            self._add_shares(np.ones(len(self.weights), np.bool_), self.weights)
-            for share in self.shares.values():
-                share.weights.fill(0)
+        if self.shared and not self._folded:
+            self._add_shared(self.shared, np.ones(len(self.weights), np.bool_), self.weights)
+            self.shared.weights.fill(0)
             self._folded = True
 
-    def _whole(self, x: Inputs) -> Array:
-        """The weights that the layer has with its shares, in the rows that x needs."""
+    def _whole(self, share: Share, x: Inputs) -> Array:
+        """The weights that the layer has with what is shared, in the rows that x needs."""
         rows = np.zeros(len(self.weights), np.bool_)
         rows[x.pixels] = True
-        self._add_shares(rows, self._buffer)
+        self._add_shared(share, rows, self._buffer)
         return self._buffer
 
-    def _add_shares(self, rows: NDArray[np.bool_], out: Array) -> None:
-        kernels.copy_rows(self.weights, rows, out)
-        for share in self.shares.values():
-            part = share.by_factor(share.weights)
-            kernels.add_share(rows, share.groups, share.factors, part, out)
+    def _add_shared(self, share: Share, rows: NDArray[np.bool_], out: Array) -> None:
+        kernels.add_shared(rows, self.weights, share.rows, share.factors, share.weights, out)
 
 
 class ReLU:
@@ -202,7 +205,7 @@ class Network:
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """What is learned: the weights, and what the first layer's inputs share, as "W1.name"."""
+        """What is learned: the weights, and what the first layer's inputs share, as "W1.shared"."""
         return {name: part.weights for name, part in self._trained()}
 
     @property
@@ -220,9 +223,9 @@ class Network:
         for _, part in self._trained():
             kernels.zero_rows(part.gradient, part.touched)
 
-    def share(self, name: str, groups: NDArray[np.int64], factors: NDArray[np.floating]) -> None:
-        """Let inputs have a part of their weights in common while learning, see `SparseLinear`."""
-        self._first.share(name, groups, factors)
+    def share(self, *parts: Part) -> None:
+        """Let inputs have parts of their weights in common while learning, see `SparseLinear`."""
+        self._first.share(*parts)
 
     def fold(self) -> None:
         """Add to the weights what inputs share; between updates nothing else may be left."""
@@ -231,7 +234,9 @@ class Network:
     def _trained(self) -> list[tuple[str, SparseLinear | Linear | Share]]:
         layers = (layer for layer in self.layers if not isinstance(layer, ReLU))
         trained: list[tuple[str, SparseLinear | Linear | Share]] = [*zip(self.weights, layers, strict=True)]
-        return trained + [(f"W1.{name}", share) for name, share in self._first.shares.items()]
+        if self._first.shared:
+            trained.append(("W1.shared", self._first.shared))
+        return trained
 
     def forward(self, x: Inputs) -> Array:
         """The outputs [steps, outputs] for sparse inputs."""

@@ -41,63 +41,55 @@ def test_sparse_linear_is_the_dense_product_and_its_gradient(rng, random_inputs)
 
 
 def shared_parts(rng):
-    """Groups and factors of two shares, as cells and slopes are."""
-    return {
-        "cells": (rng.permutation(np.arange(30) % 5), np.ones((30, 1))),
-        "strips": (np.arange(30) % 3, rng.standard_normal((30, 2))),
-    }
+    """Groups and factors of what inputs share, as cells and slopes are; and F: their weights are W + F V."""
+    parts = (
+        (rng.permutation(np.arange(30) % 5), np.ones((30, 1))),
+        (np.arange(30) % 3, rng.standard_normal((30, 2))),
+    )
+    f = np.zeros((30, 5 * 1 + 3 * 2))
+    for r in range(30):
+        (cell, _), (strip, factors) = parts
+        f[r, cell[r]] = 1
+        f[r, 5 + 2 * strip[r] : 7 + 2 * strip[r]] = factors[r]
+    return parts, f
 
 
 def test_what_inputs_share_is_added_to_their_weights_and_learned(rng, random_inputs):
     x, dense = random_inputs(STEPS, 30)
     weights, d = rng.standard_normal((30, 7)), rng.standard_normal((STEPS, 7))
-    parts = shared_parts(rng)
+    parts, f = shared_parts(rng)
     layer = SparseLinear(weights.copy())
-    for name, part in parts.items():
-        layer.share(name, *part)
+    layer.share(*parts)
     assert_close(layer.forward(x), dense @ weights)  # nothing has been learned yet
     layer.backward(np.zeros_like(d))
-    tables = [rng.standard_normal(share.weights.shape) for share in layer.shares.values()]
-    for share, table in zip(layer.shares.values(), tables, strict=True):
-        share.weights[...] = table
-
-    def whole(weights, *tables):
-        return weights + sum(
-            factors[:, k, None] * table[groups, 7 * k : 7 * k + 7]
-            for (groups, factors), table in zip(parts.values(), tables, strict=True)
-            for k in range(factors.shape[1])
-        )
+    shared = rng.standard_normal(layer.shared.weights.shape)
+    layer.shared.weights[...] = shared
 
     out = layer.forward(x).copy()
-    assert_close(out, dense @ whole(weights, *tables))
+    assert_close(out, dense @ (weights + f @ shared))
     layer.backward(d)
-    want = autograd.grad(lambda wt: anp.sum(d * (dense @ whole(*wt))))((weights, *tables))
-    for part, wanted in zip((layer, *layer.shares.values()), want, strict=True):
+    want = autograd.grad(lambda wv: anp.sum(d * (dense @ (wv[0] + f @ wv[1]))))((weights, shared))
+    for part, wanted in zip((layer, layer.shared), want, strict=True):
         assert_close(part.gradient, wanted)
         assert_close(part.gradient[~part.touched], 0)
     layer.fold()
-    assert_close(layer.weights, whole(weights, *tables))
-    assert not any(share.weights.any() for share in layer.shares.values())
+    assert_close(layer.weights, weights + f @ shared)
+    assert not layer.shared.weights.any()
     assert_close(layer.forward(x), out)
 
 
 def test_folding_changes_nothing_about_what_is_learned(rng, random_inputs):
     """Own weights and shared ones, each moved by an optimiser of its own and only added up to look at."""
     network = Network.random((30, 7, 2), rng, "float64")
-    parts = shared_parts(rng)
+    parts, f = shared_parts(rng)
     own = {name: array.copy() for name, array in network.weights.items()}
-    tables = {name: np.zeros((groups.max() + 1, 7 * f.shape[1])) for name, (groups, f) in parts.items()}
-    for name, part in parts.items():
-        network.share(name, *part)
+    own["W1.shared"] = np.zeros((f.shape[1], 7))
+    network.share(*parts)
     optimiser = LazyRMSProp(network.parameters, 1e-2)
-    apart = LazyRMSProp(own | {f"W1.{name}": table for name, table in tables.items()}, 1e-2)
+    apart = LazyRMSProp(own, 1e-2)
 
     def whole():
-        shared = [
-            np.einsum("rk,rku->ru", factors, tables[name][groups].reshape(30, -1, 7))
-            for name, (groups, factors) in parts.items()
-        ]
-        return {"W1": own["W1"] + sum(shared), "W2": own["W2"]}
+        return {"W1": own["W1"] + f @ own["W1.shared"], "W2": own["W2"]}
 
     for step in range(6):
         x, _ = random_inputs(3, 30, seed=step)
@@ -107,11 +99,8 @@ def test_folding_changes_nothing_about_what_is_learned(rng, random_inputs):
             each.forward(x)
             each.backward(d)
         gradients, touched = plain.gradients, plain.touched
-        for name, (groups, factors) in parts.items():
-            table = tables[name]
-            gradients[f"W1.{name}"] = g = np.zeros_like(table)
-            np.add.at(g, groups, np.einsum("rk,ru->rku", factors, plain.gradients["W1"]).reshape(30, -1))
-            touched[f"W1.{name}"] = np.isin(np.arange(len(table)), groups[plain.touched["W1"]])
+        gradients["W1.shared"] = f.T @ gradients["W1"]
+        touched["W1.shared"] = (f[touched["W1"]] != 0).any(axis=0)
         optimiser.step(network.gradients, network.touched)
         apart.step(gradients, touched)
         network.zero_gradients()
@@ -144,8 +133,7 @@ def test_relu_gradient(rng):
 
 def test_gradients_add_up_until_they_are_zeroed(rng, random_inputs):
     network = Network.random((30, 7, 1), rng, "float64")
-    for name, part in shared_parts(rng).items():
-        network.share(name, *part)
+    network.share(*shared_parts(rng)[0])
     x, _ = random_inputs(STEPS, 30)
 
     def backward():
