@@ -39,6 +39,10 @@ class Share:
     gradient: Array
     touched: NDArray[np.bool_]
 
+    def add_to(self, weights: Array, inputs: NDArray[np.bool_], out: Array) -> None:
+        """Write the weights of these inputs, bool [inputs], with what they share, to `out`."""
+        kernels.add_shared(inputs, weights, self.rows, self.factors, self.weights, out)
+
 
 class SparseLinear:
     """y = x W for sparse x: forward and backward touch only the rows of W whose input is not zero.
@@ -112,19 +116,16 @@ class SparseLinear:
     def fold(self) -> None:
         """Add what is shared to each input's own weights: the layer computes what it did before."""
         if self.shared and not self._folded:
-            self._add_shared(self.shared, np.ones(len(self.weights), np.bool_), self.weights)
+            self.shared.add_to(self.weights, np.ones(len(self.weights), np.bool_), self.weights)
             self.shared.weights.fill(0)
             self._folded = True
 
     def _whole(self, share: Share, x: Inputs) -> Array:
         """The weights that the layer has with what is shared, in the rows that x needs."""
-        rows = np.zeros(len(self.weights), np.bool_)
-        rows[x.pixels] = True
-        self._add_shared(share, rows, self._buffer)
+        inputs = np.zeros(len(self.weights), np.bool_)
+        inputs[x.pixels] = True
+        share.add_to(self.weights, inputs, self._buffer)
         return self._buffer
-
-    def _add_shared(self, share: Share, rows: NDArray[np.bool_], out: Array) -> None:
-        kernels.add_shared(rows, self.weights, share.rows, share.factors, share.weights, out)
 
 
 class ReLU:

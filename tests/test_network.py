@@ -42,16 +42,12 @@ def test_sparse_linear_is_the_dense_product_and_its_gradient(rng, random_inputs)
 
 def shared_parts(rng):
     """Groups and factors of what inputs share, as cells and slopes are; and F: their weights are W + F V."""
-    parts = (
-        (rng.permutation(np.arange(30) % 5), np.ones((30, 1))),
-        (np.arange(30) % 3, rng.standard_normal((30, 2))),
-    )
-    f = np.zeros((30, 5 * 1 + 3 * 2))
+    cell, strip, factors = rng.permutation(np.arange(30) % 5), np.arange(30) % 3, rng.standard_normal((30, 2))
+    f = np.zeros((30, 5 + 3 * 2))
     for r in range(30):
-        (cell, _), (strip, factors) = parts
         f[r, cell[r]] = 1
         f[r, 5 + 2 * strip[r] : 7 + 2 * strip[r]] = factors[r]
-    return parts, f
+    return ((cell, np.ones((30, 1))), (strip, factors)), f
 
 
 def test_what_inputs_share_is_added_to_their_weights_and_learned(rng, random_inputs):
