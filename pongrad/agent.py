@@ -85,7 +85,7 @@ class Agent:
         """
         mind = self.mind(self._stream, self.greedy if greedy is None else greedy)
         record = new_record(1, self.vision)
-        place = kernels.decide(eyes, self.vision.pair, True, self._sight, mind, self._step, record, 0)
+        place = kernels.decide(eyes, self.vision.view, True, self._sight, mind, self._step, record, 0)
         self._step += 1
         return int(place)
 

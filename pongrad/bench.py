@@ -30,7 +30,7 @@ from pongrad.recipes import Classic, Fast, Recipe
 from pongrad.shared import SharedAgent
 from pongrad.workers import Workers
 
-UPDATES = {"fast": 6, "classic": 1}
+UPDATES = {"fast": 12, "classic": 1}
 """How many updates' worth of play is measured at once: two to four seconds of each recipe."""
 
 SECONDS_AN_UPDATE = 5.0

@@ -5,11 +5,15 @@ same numbers come out whatever the number of workers. float32 and float64 arrays
 compiles one version for each and keeps it on disk (`python -m pongrad.warm` compiles them ahead).
 
 A batch of T sparse inputs is stored in compressed rows (CSR): input t has the non-zero pixels
-`pixels[offsets[t]:offsets[t + 1]]` with the values at the same places of `values`.
+`pixels[offsets[t]:offsets[t + 1]]` with the values at the same places of `values`; of one that is there
+more than once the values add up.
 """
 
 import numpy as np
 from numba import njit
+
+MOST_POINTS = 64
+"""So many points of a screen `relative_offsets` looks at, the upper ones."""
 
 
 @njit(cache=True)
@@ -108,6 +112,44 @@ def side_by_side(before, now, size, pixels, values):
 
 
 @njit(cache=True)
+def relative_offsets(now, rows, columns, strip_width, first, pixels, values):
+    """Write how any two of the pixels that are on lie to each other; return how many inputs that is.
+
+    An input stands for two strips of columns and an offset: one pixel lies in the left strip, another in the
+    right one and so many rows below it (pairwise relative offsets in space, Liang et al. 2016, "State of the
+    Art Control of Atari Games Using Shallow Reinforcement Learning"). Pixels of one row and one strip are
+    one point, and of more than `MOST_POINTS` points only the upper ones count.
+
+    Args:
+        now: uint16, ascending pixels that are on.
+        rows, columns: of the screen.
+        strip_width: columns of a strip.
+        first: the number of the first such input; there are 2 rows - 1 for any two strips.
+        pixels: uint16, receives the inputs.
+        values: int8, receives a 1 for each.
+    """
+    row, strip = np.empty(MOST_POINTS, np.int64), np.empty(MOST_POINTS, np.int64)
+    points = count = 0
+    for k in range(len(now)):
+        here, there = now[k] // columns, now[k] % columns // strip_width
+        if points > 0 and here == row[points - 1] and there == strip[points - 1]:
+            continue
+        if points == MOST_POINTS:
+            break
+        row[points], strip[points] = here, there
+        for i in range(points):
+            left, right, below = strip[i], there, here - row[i]
+            if left > right:
+                left, right, below = right, left, -below
+            strips = right * (right + 1) // 2 + left
+            pixels[count] = first + strips * (2 * rows - 1) + below + rows - 1
+            values[count] = 1
+            count += 1
+        points += 1
+    return count
+
+
+@njit(cache=True)
 def forward(pixels, values, weights):
     """The network's outputs for one sparse input: the same sums, in the same order, as its layers'.
 
@@ -157,32 +199,40 @@ def choose(logit, draw, greedy):
 
 
 @njit(cache=True)
-def observe(pair, sight, step, pixels, values):
+def observe(view, sight, step, pixels, values):
     """Write the network's sparse input at a game's step; return how many inputs are not zero.
 
     Args:
-        pair: whether it is both screens side by side, or their difference.
+        view: what the network is given of two screens, see `vision.Vision.view`:
+            pair: whether it is both side by side, or their difference;
+            strip_width: columns of a strip, see `relative_offsets`, or 0;
+            rows, columns: of a screen.
         sight, step: see `decide`; `sight` holds the screen of this step and the one before.
-        pixels: uint16, receives them, ascending.
+        pixels: uint16, receives them.
         values: int8, receives their values.
     """
+    pair, strip_width, rows, columns = view
     seen, counts = sight
     now = seen[step % 2, : counts[step % 2]]
     before = seen[1 - step % 2, : counts[1 - step % 2]]
+    count = 0  # on a game's first step nothing has moved yet
     if pair:
-        return side_by_side(before if step > 0 else before[:0], now, seen.shape[1], pixels, values)
-    if step > 0:
-        return difference(before, now, pixels, values)
-    return 0  # on a game's first step nothing has moved yet
+        count = side_by_side(before if step > 0 else before[:0], now, rows * columns, pixels, values)
+    elif step > 0:
+        count = difference(before, now, pixels, values)
+    if strip_width > 0:
+        first = (1 + pair) * rows * columns
+        count += relative_offsets(now, rows, columns, strip_width, first, pixels[count:], values[count:])
+    return count
 
 
 @njit(cache=True)
-def decide(eyes, pair, is_new, sight, mind, step, record, t):
+def decide(eyes, view, is_new, sight, mind, step, record, t):
     """One step of an agent, from the screen to the action: all that it costs beside the emulator.
 
     Args:
         eyes: the screen, see `look`.
-        pair: what the network is given of two screens, see `observe`.
+        view: what the network is given of two screens, see `observe`.
         is_new: whether the screen has still to be looked at; if not, `sight` already holds it.
         sight: pixels, uint16 [2, size], and counts, int64 [2]: in row `step % 2` the pixels that are on
             in the screen of this step, in the other row those of the step before.
@@ -200,7 +250,7 @@ def decide(eyes, pair, is_new, sight, mind, step, record, t):
     if is_new:
         counts[step % 2] = look(eyes, seen[step % 2])
     start = offsets[t]
-    end = start + observe(pair, sight, step, pixels[start:], values[start:])
+    end = start + observe(view, sight, step, pixels[start:], values[start:])
     offsets[t + 1] = end
     logit = forward(pixels[start:end], values[start:end], weights)[0]
     logits[t] = logit
@@ -252,12 +302,14 @@ def sparse_linear_backward(offsets, pixels, values, d_out, gradient, touched):
 @njit(cache=True)
 def linear(x, weights, out):
     """out[t] = x[t] W; x [T, inputs], weights [inputs, units], out [T, units] overwritten."""
-    for t in range(len(x)):
-        for unit in range(out.shape[1]):
-            total = x[t, 0] * weights[0, unit]
-            for i in range(1, x.shape[1]):
-                total += x[t, i] * weights[i, unit]
-            out[t, unit] = total
+    # With the steps side by side the inner loop is a long one, and no sum waits for the one before it.
+    by_input = x.T.copy()
+    by_unit = np.zeros((out.shape[1], len(x)), out.dtype)
+    for i in range(len(by_input)):
+        for unit in range(len(by_unit)):
+            for t in range(len(x)):
+                by_unit[unit, t] += by_input[i, t] * weights[i, unit]
+    out[:] = by_unit.T
 
 
 @njit(cache=True)
@@ -327,46 +379,6 @@ def lazy_rmsprop(weights, gradient, mean_square, touched, rate, keep, correction
                 c = mean_square[row, unit] + keep * (g * g - mean_square[row, unit])
                 mean_square[row, unit] = c
                 weights[row, unit] += rate * g / (correction * np.sqrt(c) + epsilon)
-
-
-@njit(cache=True)
-def add_shared(marked, weights, rows, factors, shared, out):
-    """out[r] = weights[r] + sum_j factors[r, j] shared[rows[r, j]] for the inputs r that are marked.
-
-    Args:
-        marked: bool [inputs].
-        weights: [inputs, units].
-        rows, factors, shared: see `network.Share`.
-        out: [inputs, units]; may be `weights`.
-    """
-    for r in range(len(out)):
-        if marked[r]:
-            for unit in range(out.shape[1]):
-                out[r, unit] = weights[r, unit]
-            for j in range(rows.shape[1]):
-                row, factor = rows[r, j], factors[r, j]
-                for unit in range(out.shape[1]):
-                    out[r, unit] += factor * shared[row, unit]
-
-
-@njit(cache=True)
-def share_backward(gradient, touched, rows, factors, shared, touched_shared):
-    """shared[rows[r, j]] += factors[r, j] gradient[r] for the touched inputs r; marks these rows.
-
-    Args:
-        gradient: [inputs, units].
-        touched: bool [inputs].
-        rows, factors: see `network.Share`.
-        shared: [shared rows, units], the gradient of what is shared.
-        touched_shared: bool [shared rows].
-    """
-    for r in range(len(gradient)):
-        if touched[r]:
-            for j in range(rows.shape[1]):
-                row, factor = rows[r, j], factors[r, j]
-                touched_shared[row] = True
-                for unit in range(gradient.shape[1]):
-                    shared[row, unit] += factor * gradient[r, unit]
 
 
 @njit(cache=True)

@@ -5,11 +5,10 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.polynomial import legendre
 
 from pongrad.agent import Agent
 from pongrad.games import Game, Purpose, seed_sequence
-from pongrad.network import Network, Part
+from pongrad.network import Network
 from pongrad.optimisers import Optimiser
 from pongrad.play import Rollout, Stretch, next_game
 from pongrad.ppo import PPO
@@ -18,8 +17,8 @@ from pongrad.reinforce import Reinforce
 from pongrad.vision import Vision
 from pongrad.workers import Workers
 
-ON_PIXELS = 20
-"""So many pixels of both screens are on: recipe fast's hidden units begin as N(0, 1) before the ReLU."""
+FIRST_WEIGHTS = 0.05
+"""Recipe fast's first layer begins so small that what it learns soon outweighs what it was born with."""
 
 LOGIT_SCALE = 0.01
 """So that UP and DOWN are equally likely at first."""
@@ -44,9 +43,9 @@ def new_agent(config: Recipe) -> Agent:
     rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
     match config:
         case Fast():
-            vision = Vision(outline=True, pair=True)
+            vision = Vision(outline=True, pair=True, strip_width=8)
             network = Network.random((vision.size, config.num_hidden_layer_neurons, 2), rng)
-            network.weights["W1"] *= np.sqrt(vision.size / ON_PIXELS)
+            network.weights["W1"] *= FIRST_WEIGHTS * np.sqrt(vision.size)
             network.weights["W2"][:, 0] *= LOGIT_SCALE
         case Classic():
             vision = Vision()
@@ -60,26 +59,11 @@ def new_learner(config: Recipe, agent: Agent) -> Learner:
     """The recipe's learner, to improve this agent."""
     match config:
         case Fast():
-            _share(agent, config)
             return PPO(agent.network, config)
         case Classic():
             return Reinforce(agent.network, config.gamma, config.learning_rate, config.decay_rate)
         case _:
             raise TypeError(config)
-
-
-def _share(agent: Agent, config: Fast) -> None:
-    """Let pixels that are neighbours or lie in one line learn together.
-
-    To a weight of its own each pixel then adds its cell's, and parabolas along the two strips that cross in
-    it: what lies between what along a line is nothing that a network with a weight for each pixel knows.
-    """
-    vision = agent.vision
-    parts: list[Part] = [(vision.cells(config.cell_size), np.ones((vision.size, 1)))]
-    for upright in (True, False):
-        groups, places = vision.strips(config.strip_width, upright)
-        parts.append((groups, legendre.legvander(places, 2)))
-    agent.network.share(*parts)
 
 
 def first_games(config: Recipe, purpose: Purpose = Purpose.TRAINING) -> list[Game]:

@@ -82,7 +82,7 @@ def network(agent: Agent) -> Figure:
     arrays = list(agent.network.weights.items())
     outputs = ["probability\nof UP", "expected\npoints"][: arrays[-1][1].shape[1]]
     sizes = [arrays[0][1].shape[0], *(array.shape[1] for _, array in arrays)]
-    names = ["pixels", *["neurons, ReLU"] * (len(arrays) - 1), " and\n".join(outputs)]
+    names = ["inputs", *["neurons, ReLU"] * (len(arrays) - 1), " and\n".join(outputs)]
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axis = figure.subplots()
     axis.set(xlim=(-0.5, len(sizes) - 0.4), ylim=(-1.75, 1.2))

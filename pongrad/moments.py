@@ -23,8 +23,8 @@ class Moment:
 
     Attributes:
         step: counts the game's steps.
-        inputs: float32 [channels, rows, columns], what the network was given: 1 where a pixel is on or went
-            on, -1 where it went off.
+        inputs: float32 [channels, rows, columns], the pixels the network was given: 1 where one is on or
+            went on, -1 where it went off.
         hidden: how strongly each neuron of the first hidden layer fires [units].
         up: the probability of going up.
         value: how many points, discounted, the network expects; None if it has no such output.
@@ -60,13 +60,14 @@ def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
         if emulator.over():
             return
         offsets, pixels, values, *_ = record = new_record(1, vision)
-        action = int(kernels.decide(eyes, vision.pair, True, sight, mind, step, record, 0))
+        action = int(kernels.decide(eyes, vision.view, True, sight, mind, step, record, 0))
         hidden, up, value = think(agent, pixels[: offsets[1]], values[: offsets[1]])
         inputs = np.zeros(vision.size, np.float32)
         inputs[pixels[: offsets[1]]] = values[: offsets[1]]
         reward, frames = emulator.film(agent.actions[action], delay)
         won, lost = won + max(reward, 0), lost + max(-reward, 0)
-        yield Moment(step, inputs.reshape(-1, *vision.shape), hidden, up, value, action, frames, won, lost)
+        seen = inputs[: vision.channels * vision.pixels].reshape(-1, *vision.shape)
+        yield Moment(step, seen, hidden, up, value, action, frames, won, lost)
 
 
 def think(

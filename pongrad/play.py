@@ -113,7 +113,7 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
     for screen, pixels in ((game.step, game.now), (game.step - 1, game.before)):
         seen[screen % 2, : len(pixels)] = pixels
         counts[screen % 2] = len(pixels)
-    eyes = agent.vision.eyes(emulator.screen)
+    eyes, view = agent.vision.eyes(emulator.screen), agent.vision.view
     mind = agent.mind(game.stream, agent.greedy)
     record = offsets, pixels, values, actions, logits = new_record(until + 1, agent.vision)
     rewards = np.zeros(until, np.float32)
@@ -121,7 +121,7 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
     t = won = lost = 0
     is_new = game.step == 0  # else the screen is stale, and the game has brought what was on it
     while t < until and not emulator.over():
-        action = kernels.decide(eyes, agent.vision.pair, is_new, sight, mind, game.step + t, record, t)
+        action = kernels.decide(eyes, view, is_new, sight, mind, game.step + t, record, t)
         acting = clock()
         reward = emulator.act(agent.actions[action], delays[t])
         emulator_seconds += clock() - acting
@@ -133,7 +133,7 @@ def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple
     step = game.step + t
     counts[step % 2] = kernels.look(eyes, seen[step % 2])
     end = offsets[t]
-    following = kernels.observe(agent.vision.pair, sight, step, pixels[end:], values[end:])
+    following = kernels.observe(view, sight, step, pixels[end:], values[end:])
     after = replace(
         game,
         emulator=emulator.save(),

@@ -55,7 +55,7 @@ class PPO:
         """
         self.network = network
         self.config = config
-        self.optimiser = LazyRMSProp(network.parameters, config.learning_rate)
+        self.optimiser = LazyRMSProp(network.weights, config.learning_rate)
         self._stretches: list[tuple[Rollout, bool]] = []
 
     def __repr__(self) -> str:
@@ -86,7 +86,6 @@ class PPO:
         for _ in range(config.epochs):
             for steps in np.array_split(rng.permutation(len(batch.actions)), config.minibatches):
                 losses.append(self._climb(batch, steps))
-        self.network.fold()
         self._stretches.clear()
         means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
         return {**means, "explained_variance": explained, "learning_rate": self.optimiser.learning_rate}

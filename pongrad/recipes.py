@@ -99,18 +99,13 @@ class Fast(Recipe):
     """How much the error of the values counts."""
     learning_rate: float = 1e-3
     """RMSProp: how far an update moves the weights, at first."""
-    cell_size: int = 4
-    """Pixels within a cell of so many by so many learn a part of their weights together."""
-    strip_width: int = 4
-    """Pixels in a strip of so many columns, or rows, learn together how their weights change along it."""
     schedule_frames: int = 10_000_000
     """Frames over which the learning rate falls to a tenth; over as many more it falls to a tenth of that."""
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""
         super().check()
-        _above_zero(self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames")
-        _above_zero(self, "cell_size", "strip_width", "clip")
+        _above_zero(self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames", "clip")
         _from_to(self, 0, 1, "lambda_")
         _from_to(self, 0, math.inf, "entropy_coefficient", "barrier_coefficient", "value_coefficient")
         if self.minibatches > self.num_games * self.rollout_steps:

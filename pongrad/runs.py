@@ -36,7 +36,7 @@ from pongrad.recipes import RECIPES, Recipe
 from pongrad.storage import Tensors
 from pongrad.tensorboard import EventFile
 
-CHECKPOINT_FORMAT = "pongrad-checkpoint-6"
+CHECKPOINT_FORMAT = "pongrad-checkpoint-7"
 CHECKPOINTS_KEPT = 3
 _METRICS = {"update", "frames", "games", "seconds", "mean_score_100"}
 PACKAGES = ("pongrad", "ale-py", "gymnasium", "numpy", "numba")

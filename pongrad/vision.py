@@ -2,7 +2,7 @@
 
 What remains of a Pong screen is about 30 pixels of 6,400, so it is kept as the sorted list of the pixels
 that are on. With the default settings the meaning is that of `classic.preprocess`; this is the fast way to
-the same numbers.
+the same numbers. Recipe `fast` sees outlines, two screens at once, and how things lie to each other.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from pongrad import kernels
 Pixels = NDArray[np.uint16]
 """Ascending indices (row * columns + column) of the pixels that are on."""
 
+View = tuple[bool, int, int, int]
 Eyes = tuple[NDArray[np.uint64], NDArray[np.bool_], int, int, int, bool]
 Sight = tuple[NDArray[np.uint16], NDArray[np.int64]]
 Record = tuple[NDArray[np.int64], Pixels, NDArray[np.int8], NDArray[np.uint8], NDArray[np.float64]]
@@ -29,7 +30,7 @@ class Inputs:
 
     Attributes:
         offsets: int64 [steps + 1]; input t is `pixels[offsets[t]:offsets[t + 1]]`.
-        pixels: uint16, the inputs that are not zero, ascending within a step.
+        pixels: uint16, the inputs that are not zero; of one that is there twice the values add up.
         values: int8, as long as `pixels`: their values.
     """
 
@@ -75,6 +76,9 @@ class Vision:
             the top and the bottom. A third of the pixels, and nothing is lost that moves.
         pair: whether the network is given this screen and, beside it, the one before, instead of what
             changed between them.
+        strip_width: columns of a strip; beside the pixels the network is then told how any two of this
+            screen's lie to each other: in which strips they are, and how many rows apart. What it learns
+            about a ball that is a little lower than a paddle holds wherever both are. 0: it is not told.
     """
 
     top: int = 35
@@ -84,10 +88,12 @@ class Vision:
     background_palette: tuple[int, ...] = (34, 228)
     outline: bool = False
     pair: bool = False
+    strip_width: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError if it would look outside the screen."""
-        if not (0 <= self.top < self.bottom <= 210 and self.stride in (1, 2, 4, 8)):
+        """Raise ValueError if it would look outside the screen, or at more than 16 bits can number."""
+        fits = 0 <= self.top < self.bottom <= 210 and self.stride in (1, 2, 4, 8) and self.strip_width >= 0
+        if not fits or self.size > 2**16:
             raise ValueError(f"{self} does not fit a screen")
 
     @property
@@ -102,36 +108,21 @@ class Vision:
         return rows * columns
 
     @property
+    def channels(self) -> int:
+        """Pixels of the network's input for each of a screen's: 1, or 2 if it is given two screens."""
+        return 1 + self.pair
+
+    @property
     def size(self) -> int:
-        """How many inputs the network has: one a pixel, or two."""
-        return (1 + self.pair) * self.pixels
+        """How many inputs the network has: the pixels, and after them 2 rows - 1 for any two strips."""
+        rows, columns = self.shape
+        strips = -(-columns // self.strip_width) if self.strip_width else 0
+        return self.channels * self.pixels + strips * (strips + 1) // 2 * (2 * rows - 1)
 
-    def cells(self, size: int) -> NDArray[np.int64]:
-        """For each input the number of the cell, `size` x `size` pixels of its screen, that it lies in."""
-        row, column = self._places()
-        return self._on_each_screen(row // size * -(-self.shape[1] // size) + column // size)
-
-    def strips(self, width: int, upright: bool) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """For each input the number of its strip, and where along it the input lies.
-
-        Args:
-            width: columns of a strip, from top to bottom of a screen; or rows, from left to right.
-            upright: which of both.
-
-        Returns:
-            int64 [inputs], from 0 on, and float64 [inputs], from -1 at the strip's beginning to 1 at its end.
-        """
-        across, along = reversed(self._places()) if upright else self._places()
-        groups, places = across // width, 2 * along / along[-1] - 1
-        return self._on_each_screen(groups), np.tile(places, 1 + self.pair)
-
-    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row and column of each pixel of a screen."""
-        return np.divmod(np.arange(self.pixels), self.shape[1])
-
-    def _on_each_screen(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Groups of pixels as groups of inputs; the last pixel is in the last group."""
-        return np.concatenate([groups, groups + groups[-1] + 1]) if self.pair else groups
+    @property
+    def view(self) -> View:
+        """What the network is given of two screens, as the kernel `observe` takes it."""
+        return self.pair, self.strip_width, *self.shape
 
     def eyes(self, screen: NDArray[np.uint8]) -> Eyes:
         """This vision on the emulator's own screen, uint8 [210, 160] of palette indices.
@@ -163,7 +154,8 @@ def new_sight(vision: Vision) -> Sight:
 
 def new_record(steps: int, vision: Vision) -> Record:
     """Room for so many steps, even if every pixel changed on each of them."""
-    most = steps * vision.size
+    points = kernels.MOST_POINTS
+    most = steps * (vision.channels * vision.pixels + points * (points - 1) // 2)
     return (
         np.zeros(steps + 1, np.int64),
         np.empty(most, np.uint16),

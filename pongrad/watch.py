@@ -77,7 +77,7 @@ class Watch:
         hall.tell(
             "hello",
             {"mode": "watch", "name": self._name, "game": agent.game, "shape": agent.vision.shape,
-             "channels": 1 + agent.vision.pair, "units": agent.network.weights["W1"].shape[1]},
+             "channels": agent.vision.channels, "units": agent.network.weights["W1"].shape[1]},
         )  # fmt: skip
         hall.tell("status", self._status())
         news = asyncio.create_task(self._tell_news(hall))

@@ -10,7 +10,6 @@ import pytest
 
 from pongrad import classic, kernels, policy
 from pongrad.network import Linear, Network, ReLU, SparseLinear
-from pongrad.optimisers import LazyRMSProp
 from pongrad.play import Rollout
 from pongrad.reinforce import Reinforce
 from pongrad.returns import discount, standardise
@@ -40,72 +39,6 @@ def test_sparse_linear_is_the_dense_product_and_its_gradient(rng, random_inputs)
     assert_close(layer.gradient, autograd.grad(lambda w: anp.sum(d * (dense @ w)))(weights))
 
 
-def shared_parts(rng):
-    """Groups and factors of what inputs share, as cells and slopes are; and F: their weights are W + F V."""
-    cell, strip, factors = rng.permutation(np.arange(30) % 5), np.arange(30) % 3, rng.standard_normal((30, 2))
-    f = np.zeros((30, 5 + 3 * 2))
-    for r in range(30):
-        f[r, cell[r]] = 1
-        f[r, 5 + 2 * strip[r] : 7 + 2 * strip[r]] = factors[r]
-    return ((cell, np.ones((30, 1))), (strip, factors)), f
-
-
-def test_what_inputs_share_is_added_to_their_weights_and_learned(rng, random_inputs):
-    x, dense = random_inputs(STEPS, 30)
-    weights, d = rng.standard_normal((30, 7)), rng.standard_normal((STEPS, 7))
-    parts, f = shared_parts(rng)
-    layer = SparseLinear(weights.copy())
-    layer.share(*parts)
-    assert_close(layer.forward(x), dense @ weights)  # nothing has been learned yet
-    layer.backward(np.zeros_like(d))
-    shared = rng.standard_normal(layer.shared.weights.shape)
-    layer.shared.weights[...] = shared
-
-    out = layer.forward(x).copy()
-    assert_close(out, dense @ (weights + f @ shared))
-    layer.backward(d)
-    want = autograd.grad(lambda wv: anp.sum(d * (dense @ (wv[0] + f @ wv[1]))))((weights, shared))
-    for part, wanted in zip((layer, layer.shared), want, strict=True):
-        assert_close(part.gradient, wanted)
-        assert_close(part.gradient[~part.touched], 0)
-    layer.fold()
-    assert_close(layer.weights, weights + f @ shared)
-    assert not layer.shared.weights.any()
-    assert_close(layer.forward(x), out)
-
-
-def test_folding_changes_nothing_about_what_is_learned(rng, random_inputs):
-    """Own weights and shared ones, each moved by an optimiser of its own and only added up to look at."""
-    network = Network.random((30, 7, 2), rng, "float64")
-    parts, f = shared_parts(rng)
-    own = {name: array.copy() for name, array in network.weights.items()}
-    own["W1.shared"] = np.zeros((f.shape[1], 7))
-    network.share(*parts)
-    optimiser = LazyRMSProp(network.parameters, 1e-2)
-    apart = LazyRMSProp(own, 1e-2)
-
-    def whole():
-        return {"W1": own["W1"] + f @ own["W1.shared"], "W2": own["W2"]}
-
-    for step in range(6):
-        x, _ = random_inputs(3, 30, seed=step)
-        d = rng.standard_normal((3, 2))
-        plain = Network(whole())
-        for each in (network, plain):
-            each.forward(x)
-            each.backward(d)
-        gradients, touched = plain.gradients, plain.touched
-        gradients["W1.shared"] = f.T @ gradients["W1"]
-        touched["W1.shared"] = (f[touched["W1"]] != 0).any(axis=0)
-        optimiser.step(network.gradients, network.touched)
-        apart.step(gradients, touched)
-        network.zero_gradients()
-        if step % 2:
-            network.fold()
-            for name, array in whole().items():
-                assert_close(network.weights[name], array)
-
-
 def test_linear_is_the_dense_product_and_its_gradients(rng):
     x, weights, d = (
         rng.standard_normal((STEPS, 7)),
@@ -129,7 +62,6 @@ def test_relu_gradient(rng):
 
 def test_gradients_add_up_until_they_are_zeroed(rng, random_inputs):
     network = Network.random((30, 7, 1), rng, "float64")
-    network.share(*shared_parts(rng)[0])
     x, _ = random_inputs(STEPS, 30)
 
     def backward():

@@ -234,12 +234,12 @@ def test_what_was_played_from_saved_weights_and_games_is_what_would_have_been(em
 def test_a_new_agent_is_undecided():
     config = Fast()
     agent = new_agent(config)
-    assert agent.vision.outline and agent.vision.pair
+    assert agent.vision.outline and agent.vision.pair and agent.vision.strip_width == 8
     assert {name: w.shape for name, w in agent.network.weights.items()} == {
-        "W1": (12800, 200),
+        "W1": (12800 + 8745, 200),
         "W2": (200, 2),
     }
     assert all(w.dtype == np.float32 for w in agent.network.weights.values())
-    assert np.std(agent.network.weights["W1"]) == pytest.approx(20**-0.5, rel=0.01)
+    assert np.std(agent.network.weights["W1"]) == pytest.approx(0.05, rel=0.01)
     assert np.abs(agent.network.weights["W2"][:, 0]).max() < 0.01
     assert repr(new_learner(config, agent)).startswith("PPO(LazyRMSProp(")

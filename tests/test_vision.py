@@ -3,6 +3,9 @@
 Also the two small things beside it in `decide`: the random stream and the choice of an action.
 """
 
+import itertools
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -123,11 +126,43 @@ def test_a_pair_shows_both_screens_side_by_side():
     record, sight = new_record(3, vision), new_sight(vision)
     mind = (np.ones((12800, 2)), np.ones((2, 2))), np.uint64(1), False
     for t, some in enumerate(dots):
-        kernels.decide(vision.eyes(screens(FIELD, *some)[0]), vision.pair, True, sight, mind, t, record, t)
+        kernels.decide(vision.eyes(screens(FIELD, *some)[0]), vision.view, True, sight, mind, t, record, t)
     offsets, pixels, values, *_ = record
     for t, wanted in enumerate(want):
         assert pixels[offsets[t] : offsets[t + 1]].tolist() == wanted
     assert (values[: offsets[3]] == 1).all()
+
+
+def test_the_network_is_told_how_things_lie_to_each_other():
+    """By hand: a ball in strip 2, and a paddle in strip 8 whose ends are 3 rows above it and 5 below."""
+    vision = Vision(pair=True, outline=True, strip_width=8)
+    assert vision.shape == (80, 80) and vision.size == 2 * 6400 + 55 * 159
+    ball, paddle = [(35 + 2 * 40, 2 * 20, BALL)], [(35 + 2 * row, 140, PADDLE) for row in range(37, 46)]
+    record, sight = new_record(1, vision), new_sight(vision)
+    mind = (np.ones((vision.size, 2)), np.ones((2, 2))), np.uint64(1), False
+    screen = screens(FIELD, *ball, *paddle)[0]
+    kernels.decide(vision.eyes(screen), vision.view, True, sight, mind, 0, record, 0)
+    first_of = {strips: 12800 + strips * 159 + 79 for strips in (8 * 9 // 2 + 2, 8 * 9 // 2 + 8)}
+    apart, together = first_of.values()
+    assert sorted(record[1][3 : record[0][1]]) == [apart - 3, apart + 5, together + 8]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 29)), max_size=100), st.integers(1, 30))
+def test_relative_offsets_are_those_of_every_two_points(places, width):
+    rows, columns, first = 20, 30, 1000
+    now = np.array(sorted({row * columns + column for row, column in places}), np.uint16)
+    points = list(dict.fromkeys((pixel // columns, pixel % columns // width) for pixel in now.tolist()))
+    want = Counter()
+    for one, other in itertools.combinations(points[: kernels.MOST_POINTS], 2):
+        (left_row, left), (right_row, right) = sorted((one, other), key=lambda point: point[1])
+        want[first + (right * (right + 1) // 2 + left) * 39 + right_row - left_row + 19] += 1
+    pixels, values = np.zeros(2016, np.uint16), np.zeros(2016, np.int8)
+    count = kernels.relative_offsets(now, rows, columns, width, first, pixels, values)
+    assert Counter(pixels[:count].tolist()) == want
+    assert values[:count].sum() == count
+    strips = -(-columns // width)
+    assert all(first <= pixel < first + strips * (strips + 1) // 2 * 39 for pixel in want)
 
 
 def test_the_first_input_is_zero_and_the_others_are_what_changed():
@@ -145,7 +180,7 @@ def test_the_first_input_is_zero_and_the_others_are_what_changed():
     record, sight = new_record(3, vision), new_sight(vision)
     mind = (np.ones((6400, 2)), np.ones((2, 1))), np.uint64(1), False
     for t, (palette, _) in enumerate(pairs):
-        kernels.decide(vision.eyes(palette), vision.pair, True, sight, mind, t, record, t)
+        kernels.decide(vision.eyes(palette), vision.view, True, sight, mind, t, record, t)
     offsets, pixels, values, *_ = record
     for t, (some_pixels, some_values) in enumerate(want):
         assert pixels[offsets[t] : offsets[t + 1]].tolist() == some_pixels
@@ -228,27 +263,3 @@ def test_huge_logits_do_not_overflow(dtype):
         for draw in np.array([0, 0.5, 1 - 2.0**-53]):
             assert kernels.choose(dtype(1e30), draw, False) == 0
             assert kernels.choose(dtype(-1e30), draw, False) == 1
-
-
-def test_cells_are_squares_of_one_screen():
-    cells = Vision(pair=True).cells(4)
-    assert len(cells) == 12800 and cells.max() == 799  # 20 x 20 of each screen
-    assert cells[[0, 3, 80 * 3 + 3]].tolist() == [0, 0, 0]
-    assert cells[[4, 80 * 4, 6399, 6400, 12799]].tolist() == [1, 20, 399, 400, 799]
-    assert (np.bincount(cells) == 16).all()
-    assert Vision(pair=False).cells(3).max() == 27 * 27 - 1  # 80 is no multiple of 3: the last are narrower
-
-
-def test_strips_are_lines_side_by_side_with_a_place_along_them():
-    columns, down = Vision(pair=True).strips(4, upright=True)
-    rows, right = Vision(pair=True).strips(4, upright=False)
-    assert len(columns) == len(down) == len(rows) == len(right) == 12800
-    corners = [0, 3, 4, 79, 80, 320, 6320, 6399, 6400, 12799]
-    assert columns[corners].tolist() == [0, 0, 1, 19, 0, 0, 0, 19, 20, 39]
-    assert rows[corners].tolist() == [0, 0, 0, 0, 0, 1, 19, 19, 20, 39]
-    assert (np.bincount(columns) == 320).all() and (np.bincount(rows) == 320).all()
-    assert down[[0, 79, 6320, 6399, 6400, 12799]].tolist() == [-1, -1, 1, 1, -1, 1]
-    assert right[[0, 79, 6320, 6399, 6400, 12799]].tolist() == [-1, 1, -1, 1, -1, 1]
-    np.testing.assert_allclose(np.diff(right[:80]), 2 / 79)
-    np.testing.assert_allclose(np.diff(down[:6400:80]), 2 / 79)
-    assert Vision().strips(3, upright=True)[0].max() == 26  # 80 is no multiple of 3: the last is narrower
