@@ -23,7 +23,15 @@ import psutil
 from numpy.typing import NDArray
 
 from pongrad.agent import Agent
-from pongrad.games import FRAMES_A_STEP, Emulator, Purpose, ale_seed, environment_options, load_cartridge
+from pongrad.games import (
+    FRAMES_A_STEP,
+    SCREEN,
+    Emulator,
+    Purpose,
+    ale_seed,
+    environment_options,
+    load_cartridge,
+)
 from pongrad.learners import Learner, first_games, new_agent, new_learner, play_for
 from pongrad.play import Stretch
 from pongrad.recipes import Classic, Fast, Recipe
@@ -46,8 +54,9 @@ def bench(seconds: float, workers: int) -> dict[str, Any]:
 
     Returns:
         workers; of recipe fast emulator_frames_per_second (what the emulator alone makes of the same games
-        and actions, all processes together), collect_frames_per_second, train_frames_per_second,
-        collect_ratio and train_ratio (to the emulator's just before and after); of recipe classic
+        and actions, with the screens that any agent must read, all processes together),
+        collect_frames_per_second, train_frames_per_second, collect_ratio and train_ratio (to the
+        emulator's just before and after); of recipe classic
         classic_engine_frames_per_second and classic_script_frames_per_second: medians over the rounds;
         peak_rss_bytes (of all processes).
     """
@@ -170,20 +179,22 @@ class _Played:
 
 
 def replay(agent: Agent, recorded: Recorded, emulator: Emulator) -> float:
-    """Seconds that bare emulators need for these games: no screen is read, nothing is decided.
+    """Seconds that bare emulators need for these games: each step's screen is read, nothing is decided.
 
     They skip frames and repeat actions by themselves, which is the fastest they can do.
     """
-    seconds = 0.0
+    seconds, screen = 0.0, np.empty(SCREEN, np.uint8)
     for game_id, env_seed, actions in recorded:
         ale, start_of_game = _bare_emulator(game_id, env_seed)
         ale.reset_game()  # forgets the last action, which a sticky first frame would repeat
         ale.restoreState(start_of_game)
         choices = [ale.getMinimalActionSet()[number] for number in agent.actions]
-        actions_of_game, act = [choices[action] for action in actions], ale.act
+        actions_of_game = [choices[action] for action in actions]
+        act, get_screen = ale.act, ale.getScreen
         start = time.perf_counter()
         for action in actions_of_game:
             act(action)
+            get_screen(screen)
         seconds += time.perf_counter() - start
         frames = ale.getEpisodeFrameNumber()
         assert FRAMES_A_STEP * (len(actions) - 1) < frames <= FRAMES_A_STEP * len(actions), "went another way"

@@ -141,8 +141,8 @@ def relative_offsets(now, rows, columns, strip_width, first, pixels, values):
             left, right, below = strip[i], there, here - row[i]
             if left > right:
                 left, right, below = right, left, -below
-            strips = right * (right + 1) // 2 + left
-            pixels[count] = first + strips * (2 * rows - 1) + below + rows - 1
+            both = right * (right + 1) // 2 + left
+            pixels[count] = first + both * (2 * rows - 1) + below + rows - 1
             values[count] = 1
             count += 1
         points += 1
