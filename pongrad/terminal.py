@@ -85,7 +85,9 @@ class Display:
             f"mean score of last 100 games {score(progress.mean_score(100))}."
         )
         run = self._run
-        self._say(f"  agent           {run}/best.safetensors   (try: pongrad evaluate {run})")
+        self._say(f"  agent           {run}/best.safetensors   (how good it is: pongrad evaluate {run})")
+        self._say(f"  see it play     pongrad watch {run}, or as a video: pongrad record {run} game.mp4")
+        self._say(f"  beat it         pongrad play {run}")
         self._say(f"  learning curve  {run}/learning_curve.png")
         self._say(f"  numbers         {run}/summary.json, {run}/metrics.jsonl, {run}/tensorboard")
         if interrupted:

@@ -98,6 +98,8 @@ def test_the_last_lines_say_where_everything_is(run):
     folder, output = run.folder, run.output
     for name in ("best.safetensors", "learning_curve.png", "summary.json", "metrics.jsonl", "tensorboard"):
         assert f"{folder}/{name}" in output
+    for command in ("evaluate", "watch", "record", "play"):
+        assert f"pongrad {command} {folder}" in output
     assert "\x1b" not in output  # not a terminal: plain lines
 
 
