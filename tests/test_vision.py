@@ -142,8 +142,7 @@ def test_the_network_is_told_how_things_lie_to_each_other():
     mind = (np.ones((vision.size, 2)), np.ones((2, 2))), np.uint64(1), False
     screen = screens(FIELD, *ball, *paddle)[0]
     kernels.decide(vision.eyes(screen), vision.view, True, sight, mind, 0, record, 0)
-    first_of = {strips: 12800 + strips * 159 + 79 for strips in (8 * 9 // 2 + 2, 8 * 9 // 2 + 8)}
-    apart, together = first_of.values()
+    apart, together = (12800 + both * 159 + 79 for both in (8 * 9 // 2 + 2, 8 * 9 // 2 + 8))
     assert sorted(record[1][3 : record[0][1]]) == [apart - 3, apart + 5, together + 8]
 
 
