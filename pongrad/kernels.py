@@ -30,12 +30,19 @@ def look(eyes, out):
     """
     words, is_on, top, bottom, stride, only_outline = eyes
     pixels_a_word = 8 // stride
+    columns = words.shape[1]
     count = 0
     index = 0
     blank = np.uint64(0)  # the last word that had no pixel on, once there is one: nearly all repeat it
     known = False
     for row in range(top, bottom, stride):
-        for column in range(words.shape[1]):
+        differs = np.uint64(0)  # most rows have only such words, and all of a row are compared at once
+        for column in range(columns):
+            differs |= words[row, column] ^ blank
+        if known and differs == 0:
+            index += columns * pixels_a_word
+            continue
+        for column in range(columns):
             word = words[row, column]
             if word != blank or not known:
                 before = count
@@ -46,7 +53,7 @@ def look(eyes, out):
                 if count == before:
                     blank, known = word, True
             index += pixels_a_word
-    return outline(out, count, words.shape[1] * pixels_a_word) if only_outline else count
+    return outline(out, count, columns * pixels_a_word) if only_outline else count
 
 
 @njit(cache=True)
@@ -157,21 +164,29 @@ def forward(pixels, values, weights):
         pixels, values: the sparse input.
         weights: a tuple of [inputs, units] arrays, bottom first, with a ReLU between any two.
     """
-    first = weights[0]
-    out = np.zeros(first.shape[1], first.dtype)
-    for k in range(len(pixels)):
-        value = values[k]
-        pixel = pixels[k]
-        for unit in range(len(out)):
-            out[unit] += value * first[pixel, unit]
+    out = np.zeros(weights[0].shape[1], weights[0].dtype)
+    add_rows(pixels, values, weights[0], out)
     for w in weights[1:]:
-        below = out
+        below = out * (out > 0)
         out = np.zeros(w.shape[1], w.dtype)
         for i in range(len(below)):
-            if below[i] > 0:
-                for unit in range(len(out)):
-                    out[unit] += below[i] * w[i, unit]
+            for unit in range(len(out)):
+                out[unit] += below[i] * w[i, unit]
     return out
+
+
+@njit(cache=True)
+def add_rows(pixels, values, weights, out):
+    """out += sum_k values[k] weights[pixels[k]], one by one; weights [inputs, units], out [units]."""
+    for k in range(0, len(pixels) - 1, 2):  # two rows each time that `out` is gone through
+        pixel, next_pixel = pixels[k], pixels[k + 1]
+        value, next_value = values[k], values[k + 1]
+        for unit in range(len(out)):
+            out[unit] = (out[unit] + value * weights[pixel, unit]) + next_value * weights[next_pixel, unit]
+    if len(pixels) % 2:
+        pixel, value = pixels[-1], values[-1]
+        for unit in range(len(out)):
+            out[unit] += value * weights[pixel, unit]
 
 
 @njit(cache=True)
@@ -277,14 +292,10 @@ def sparse_linear(offsets, pixels, values, weights, out):
         weights: [inputs, units].
         out: [T, units], overwritten.
     """
+    out[:] = 0
     for t in range(len(out)):
-        for unit in range(out.shape[1]):
-            out[t, unit] = 0
-        for k in range(offsets[t], offsets[t + 1]):
-            value = values[k]
-            pixel = pixels[k]
-            for unit in range(out.shape[1]):
-                out[t, unit] += value * weights[pixel, unit]
+        start, end = offsets[t], offsets[t + 1]
+        add_rows(pixels[start:end], values[start:end], weights, out[t])
 
 
 @njit(cache=True)
