@@ -162,8 +162,8 @@ _NUMBERS = ("id", "seed", "purpose", "number", "step", "held", "won", "lost", "o
 _LARGEST = {"number": 2**32, "step": LONGEST_GAME, "held": 5, "won": 21, "lost": 21}
 """What a game's numbers may be at most."""
 
-GENERATORS_KEPT = 64
-"""Games whose random generator an emulator keeps, for it takes long to catch up; 2.5 kB each."""
+_BLOCK = 1024
+"""Steps whose delays are computed at once, and kept: the generator takes long to start and to catch up."""
 
 _SPARE_MEMORY = 2**28
 """Bytes that taking up a game may use; a damaged state can ask for thousands of millions."""
@@ -193,7 +193,6 @@ class Emulator:
         self._ale = load_cartridge(options | {"frameskip": 1, "repeat_action_probability": 0.0})
         self._act, self._get_screen = self._ale.act, self._ale.getScreen
         self._actions = self._ale.getMinimalActionSet()
-        self._drawn: dict[int, tuple[np.random.MT19937, int]] = {}
         self._start = self.save()
         self._first_screen = self._ale.getScreen()
         self.held = 0
@@ -237,21 +236,15 @@ class Emulator:
         """For each of the game's next steps, for how many frames the action before it goes on.
 
         Sticky actions: Machado et al. 2018, section 5. Each frame repeats the last one's action with some
-        probability, so the new action comes with the first frame that does not. The emulator's generator
-        is a Mersenne Twister that draws twice a frame, once for each of two players.
+        probability, so the new action comes with the first frame that does not.
         """
-        seed, draws_a_step = game.env_seed, 2 * self._frame_skip
-        twister, drawn = self._drawn.pop(seed, (None, 0))
-        if twister is None or drawn > game.step:
-            twister, drawn = np.random.MT19937(), 0
-            twister._legacy_seeding(ale_seed(seed))
-        twister.random_raw(draws_a_step * (game.step - drawn), output=False)
-        draws = twister.random_raw(draws_a_step * steps)[::2] / 2.0**32
-        while len(self._drawn) >= GENERATORS_KEPT:
-            self._drawn.pop(next(iter(self._drawn)))
-        self._drawn[seed] = twister, game.step + steps
-        repeats = (draws < self._repeat_action_probability).reshape(steps, self._frame_skip)
-        return repeats.cumprod(axis=1).sum(axis=1).tolist()
+        first, last = game.step // _BLOCK, (game.step + steps - 1) // _BLOCK
+        blocks = [
+            _delays(game.env_seed, self._frame_skip, self._repeat_action_probability, block)
+            for block in range(first, last + 1)
+        ]
+        start = game.step - first * _BLOCK
+        return np.concatenate(blocks)[start : start + steps].tolist()
 
     def over(self) -> bool:
         """Whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames."""
@@ -294,6 +287,20 @@ class Emulator:
             self._ale.getScreenRGB(frame)
         self._get_screen(self.screen)
         return reward, frames
+
+
+@functools.lru_cache(1024)
+def _delays(env_seed: int, frame_skip: int, probability: float, block: int) -> NDArray[np.uint8]:
+    """`Emulator.delays` of a game's `block`-th `_BLOCK` steps.
+
+    The emulator's generator is a Mersenne Twister that draws twice a frame, once for each of two players.
+    """
+    twister = np.random.MT19937()
+    twister._legacy_seeding(ale_seed(env_seed))
+    draws = 2 * frame_skip * _BLOCK
+    twister.random_raw(draws * block, output=False)
+    repeats = twister.random_raw(draws)[::2] / 2.0**32 < probability
+    return repeats.reshape(_BLOCK, frame_skip).cumprod(axis=1, dtype=np.uint8).sum(axis=1, dtype=np.uint8)
 
 
 def load_cartridge(options: dict[str, Any], seed: int = 0) -> ale_py.ALEInterface:
