@@ -11,7 +11,6 @@ from time import perf_counter as clock
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad import kernels
 from pongrad.agent import Agent
 from pongrad.games import Emulator, Game
 from pongrad.vision import Inputs, new_record, new_sight
@@ -56,6 +55,10 @@ class Rollout:
         )
 
 
+Stretch = tuple[Rollout, Game]
+"""What playing a stretch of one game produced, and the game as it stands after it."""
+
+
 def play(
     agent: Agent, games: Sequence[Game], until: int, emulator: Emulator
 ) -> tuple[list[Rollout], list[Game]]:
@@ -70,12 +73,9 @@ def play(
     Returns:
         One rollout a game, and the games as they stand after.
     """
-    played = [_play_one(agent, game, until, emulator) for game in games]
+    player = _Player(agent, until, emulator)
+    played = [player.play(game, until) for game in games]
     return [rollout for rollout, _ in played], [game for _, game in played]
-
-
-Stretch = tuple[Rollout, Game]
-"""What playing a stretch of one game produced, and the game as it stands after it."""
 
 
 def play_on(
@@ -86,14 +86,14 @@ def play_on(
     Returns:
         The stretches played in each place, at least one.
     """
+    player = _Player(agent, steps, emulator)
     places = []
     for game in games:
         stretches: list[Stretch] = []
         left = steps
         while left:
-            (rollout,), (game,) = play(agent, [game], left, emulator)
-            stretches.append((rollout, game))
-            left -= len(rollout)
+            stretches.append(player.play(game, left))
+            left -= len(stretches[-1][0])
             game = next_game(stretches, stride)
         places.append(stretches)
     return places
@@ -105,56 +105,69 @@ def next_game(stretches: Sequence[Stretch], stride: int) -> Game:
     return game.successor(stride) if game.over else game
 
 
-def _play_one(agent: Agent, game: Game, until: int, emulator: Emulator) -> tuple[Rollout, Game]:
-    start = clock()
-    emulator.restore(game)
-    emulator_seconds = clock() - start
-    sight = seen, counts = new_sight(agent.vision)
-    for screen, pixels in ((game.step, game.now), (game.step - 1, game.before)):
-        seen[screen % 2, : len(pixels)] = pixels
-        counts[screen % 2] = len(pixels)
-    eyes, view = agent.vision.eyes(emulator.screen), agent.vision.view
-    mind = agent.mind(game.stream, agent.greedy)
-    record = offsets, pixels, values, actions, logits = new_record(until + 1, agent.vision)
-    rewards = np.zeros(until, np.float32)
-    delays = emulator.delays(game, until)
-    t = won = lost = 0
-    is_new = game.step == 0  # else the screen is stale, and the game has brought what was on it
-    while t < until and not emulator.over():
-        action = kernels.decide(eyes, view, is_new, sight, mind, game.step + t, record, t)
-        acting = clock()
-        reward = emulator.act(agent.actions[action], delays[t])
-        emulator_seconds += clock() - acting
-        if reward:
-            rewards[t] = reward
-            won, lost = won + max(reward, 0), lost - min(reward, 0)
-        t += 1
-        is_new = True
-    step = game.step + t
-    counts[step % 2] = kernels.look(eyes, seen[step % 2])
-    end = offsets[t]
-    following = kernels.observe(view, sight, step, pixels[end:], values[end:])
-    after = replace(
-        game,
-        emulator=emulator.save(),
-        held=emulator.held,
-        before=seen[1 - step % 2, : counts[1 - step % 2]].copy(),
-        now=seen[step % 2, : counts[step % 2]].copy(),
-        step=step,
-        won=game.won + won,
-        lost=game.lost + lost,
-        over=emulator.over(),
-    )
-    return Rollout(
-        Inputs(offsets[: t + 1], pixels[:end].copy(), values[:end].copy()),
-        Inputs(
-            np.array([0, following]),
-            pixels[end : end + following].copy(),
-            values[end : end + following].copy(),
-        ),
-        actions[:t],
-        logits[:t],
-        rewards[:t],
-        clock() - start,
-        emulator_seconds,
-    ), after
+class _Player:
+    """An agent at an emulator, with room for `steps` steps of one game after another."""
+
+    def __init__(self, agent: Agent, steps: int, emulator: Emulator) -> None:
+        self._agent = agent
+        self._emulator = emulator
+        self._eyes, self._view = agent.vision.eyes(emulator.screen), agent.vision.view
+        self._sight, self._record = new_sight(agent.vision), new_record(steps + 1, agent.vision)
+
+    def play(self, game: Game, until: int) -> Stretch:
+        """Play this game on for `until` steps, at most those there is room for, or to its end."""
+        start = clock()
+        emulator = self._emulator
+        emulator.restore(game)
+        emulator_seconds = clock() - start
+        seen, counts = sight = self._sight
+        for screen, pixels in ((game.step, game.now), (game.step - 1, game.before)):
+            seen[screen % 2, : len(pixels)] = pixels
+            counts[screen % 2] = len(pixels)
+        eyes, view, record, choices = self._eyes, self._view, self._record, self._agent.actions
+        mind = self._agent.mind(game.stream, self._agent.greedy)
+        rewards = np.zeros(until, np.float32)
+        delays = emulator.delays(game, until)
+        decide, act, over = self._agent.decider, emulator.act, emulator.over
+        t = won = lost = 0
+        is_new = game.step == 0  # else the screen is stale, and the game has brought what was on it
+        while True:
+            action = decide(eyes, view, is_new, sight, mind, game.step + t, record, t)
+            if t == until or over():
+                break  # it has seen what comes next, and that is all
+            acting = clock()
+            reward = act(choices[action], delays[t])
+            emulator_seconds += clock() - acting
+            if reward:
+                rewards[t] = reward
+                won, lost = won + max(reward, 0), lost - min(reward, 0)
+            t += 1
+            is_new = True
+        now, before = (game.step + t) % 2, (game.step + t - 1) % 2
+        after = replace(
+            game,
+            emulator=emulator.save(),
+            held=emulator.held,
+            before=seen[before, : counts[before]].copy(),
+            now=seen[now, : counts[now]].copy(),
+            step=game.step + t,
+            won=game.won + won,
+            lost=game.lost + lost,
+            over=emulator.over(),
+        )
+        offsets, inputs, values, actions, logits = record
+        end, end_of_following = offsets[t : t + 2]
+        rollout = Rollout(
+            Inputs(offsets[: t + 1].copy(), inputs[:end].copy(), values[:end].copy()),
+            Inputs(
+                np.array([0, end_of_following - end]),
+                inputs[end:end_of_following].copy(),
+                values[end:end_of_following].copy(),
+            ),
+            actions[:t].copy(),
+            logits[:t].copy(),
+            rewards[:t],
+            clock() - start,
+            emulator_seconds,
+        )
+        return rollout, after
