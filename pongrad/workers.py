@@ -138,7 +138,8 @@ class Workers:
         any).
 
         A game that ends is followed by the one numbered `len(games)` after it. Workers are dealt many games
-        at first and few towards the end, so that they have little to send and nobody waits for long.
+        at once, for every answer interrupts somebody; only the last time fewer and fewer, so that all are
+        done at nearly the same time.
 
         Args:
             games: games that are not over.
@@ -163,8 +164,9 @@ class Workers:
             time, first = divmod(dealt, len(games))
             if time == times or time > out + 1:
                 return None
-            most = max(1, (len(games) - first) // (2 * len(self._team)))
-            places = range(dealt, dealt + most)
+            left = len(games) - first
+            most = max(1, (left if time + 1 == times else len(games)) // (2 * len(self._team)))
+            places = range(dealt, dealt + min(left, most))
             if time > out:  # these have still to be played on from
                 ready = itertools.takewhile(lambda place: place - len(games) in played, places)
                 places = places[: len(list(ready))]
