@@ -169,9 +169,11 @@ def forward(pixels, values, weights):
     for w in weights[1:]:
         below = out * (out > 0)
         out = np.zeros(w.shape[1], w.dtype)
-        for i in range(len(below)):
-            for unit in range(len(out)):
-                out[unit] += below[i] * w[i, unit]
+        for unit in range(len(out)):
+            total = out[unit]
+            for i in range(len(below)):
+                total += below[i] * w[i, unit]
+            out[unit] = total
     return out
 
 
