@@ -1,6 +1,7 @@
 """The engine's games are Gymnasium's, and games are values: anybody can play on from them at any step."""
 
 import pickle
+from dataclasses import replace
 from itertools import cycle
 
 import ale_py
@@ -62,6 +63,13 @@ def test_a_quarter_of_the_frames_is_sticky(emulator, new_game):
     delays = np.array(emulator.delays(new_game(), 5000))
     for frames, share in enumerate([3 / 4, 3 / 16, 3 / 64, 3 / 256, 1 / 256]):
         assert (delays == frames).mean() == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize(("step", "steps"), [(1, 1), (1000, 100), (1023, 1), (1024, 1), (900, 2000)])
+def test_which_frames_are_sticky_does_not_depend_on_where_a_piece_begins(step, steps, emulator, new_game):
+    game = new_game()
+    want = emulator.delays(game, 3000)[step : step + steps]
+    assert emulator.delays(replace(game, step=step), steps) == want
 
 
 def test_the_frame_limit_cuts_a_game_off_as_in_gymnasium(env, emulator, new_agent, new_game):
