@@ -38,7 +38,7 @@ from pongrad.recipes import Classic, Fast, Recipe
 from pongrad.shared import SharedAgent
 from pongrad.workers import Workers
 
-UPDATES = {"fast": 12, "classic": 1}
+UPDATES = {"fast": 8, "classic": 1}
 """How many updates' worth of play is measured at once: two to four seconds of each recipe."""
 
 SECONDS_AN_UPDATE = 5.0
@@ -84,8 +84,9 @@ def _rounds(config: Recipe, workers: int, seconds: float, one_round: "_Round") -
     return {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]}
 
 
-def _fast_round(played: "_Played", _: int) -> dict[str, float]:
-    played.emulator_rate()  # a core that has rested runs faster at first: not measured
+def _fast_round(played: "_Played", number: int) -> dict[str, float]:
+    if number == 0:
+        played.emulator_rate()  # loads the cartridges, one after the other
     before = played.emulator_rate()
     collect = played.rate(learning=False)
     between = played.emulator_rate()
@@ -174,16 +175,17 @@ class _Played:
         return self._frames / (time.perf_counter() - start)
 
     def emulator_rate(self) -> float:
-        """Frames a second of the emulator alone: every worker replays all games, all at the same time."""
-        return sum(self._frames / seconds for seconds in self._team.everywhere(replay, self._recorded))
+        """Frames a second of the emulator alone: the workers share the games and replay them all at once."""
+        shares = [self._recorded[first :: len(self._team)] for first in range(len(self._team))]
+        return sum(self._team.everywhere(replay, shares))
 
 
 def replay(agent: Agent, recorded: Recorded, emulator: Emulator) -> float:
-    """Seconds that bare emulators need for these games: each step's screen is read, nothing is decided.
+    """Frames a second of bare emulators in these games: each step's screen is read, nothing is decided.
 
     They skip frames and repeat actions by themselves, which is the fastest they can do.
     """
-    seconds, screen = 0.0, np.empty(SCREEN, np.uint8)
+    frames, seconds, screen = 0, 0.0, np.empty(SCREEN, np.uint8)
     for game_id, env_seed, actions in recorded:
         ale, start_of_game = _bare_emulator(game_id, env_seed)
         ale.reset_game()  # forgets the last action, which a sticky first frame would repeat
@@ -196,9 +198,10 @@ def replay(agent: Agent, recorded: Recorded, emulator: Emulator) -> float:
             act(action)
             get_screen(screen)
         seconds += time.perf_counter() - start
-        frames = ale.getEpisodeFrameNumber()
-        assert FRAMES_A_STEP * (len(actions) - 1) < frames <= FRAMES_A_STEP * len(actions), "went another way"
-    return seconds
+        steps = -(-ale.getEpisodeFrameNumber() // FRAMES_A_STEP)
+        assert steps == len(actions), "went another way"
+        frames += FRAMES_A_STEP * steps
+    return frames / seconds if recorded else 0.0
 
 
 @functools.cache

@@ -71,6 +71,9 @@ class Workers:
     def __repr__(self) -> str:
         return f"Workers({len(self._team)} processes, {self._shared})"
 
+    def __len__(self) -> int:
+        return len(self._team)
+
     def __enter__(self) -> "Workers":
         return self
 
@@ -240,9 +243,12 @@ class Workers:
         for _ in self._deal(lambda: next(hands, None), lambda key, answer: None):
             pass
 
-    def everywhere(self, function: Callable[..., Any], *args: Any) -> list[Any]:
-        """What `function(agent, *args, emulator)` gives in each worker, all at the same time."""
-        for worker in self._team:
+    def everywhere(self, function: Callable[..., Any], *shares: Sequence[Any]) -> list[Any]:
+        """What `function(agent, *args, emulator)` gives in each worker, all at the same time.
+
+        As `map` does, it takes one of `args` from each of `shares`: the first worker gets their first items.
+        """
+        for worker, *args in zip(self._team, *shares, strict=True):
             worker.give((self._shared.published, function, *args))
         return [
             _result(next(answer for _ in itertools.count() for answer in worker.answers()))

@@ -131,9 +131,9 @@ def test_a_worker_that_never_ends_is_replaced(real_games, tmp_path, monkeypatch)
     monkeypatch.setattr(workers, "SECONDS_A_TASK", 0.5)
     with Workers(SharedAgent(real_games.agent), 1) as team:
         with pytest.raises(WorkersDied, match=f"exit code -{signal.SIGPROF:d}"):
-            team.everywhere(spin, tmp_path / "log")
+            team.everywhere(spin, [tmp_path / "log"])
         assert (tmp_path / "log").read_text() == "x" * DEATHS
-        assert team.everywhere(greet, "again") == ["hello again"]
+        assert team.everywhere(greet, ["again"]) == ["hello again"]
 
 
 def under_way(real_games, **changes):
@@ -183,5 +183,5 @@ def test_what_fails_in_a_worker_is_raised_here(real_games):
         with pytest.raises(ValueError, match="broadcast"):
             list(team.finish([damaged]))
         with pytest.raises(ValueError, match="broadcast"):
-            team.everywhere(play, [damaged], 1)
+            team.everywhere(play, [[damaged]], [1])
         assert multiprocessing.active_children() == before  # nothing has happened to the worker
