@@ -90,7 +90,7 @@ class Agent:
         record = new_record(1, self.vision)
         place = self.decider(eyes, self.vision.view, True, self._sight, mind, self._step, record, 0)
         self._step += 1
-        return int(place)
+        return place
 
     @functools.cached_property
     def decider(self) -> Callable[..., int]:

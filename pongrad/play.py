@@ -153,17 +153,13 @@ class _Player:
             step=game.step + t,
             won=game.won + won,
             lost=game.lost + lost,
-            over=emulator.over(),
+            over=over(),
         )
-        offsets, inputs, values, actions, logits = record
-        end, end_of_following = offsets[t : t + 2]
+        offsets, pixels, values, actions, logits = record
+        inputs = Inputs(offsets, pixels, values)
         rollout = Rollout(
-            Inputs(offsets[: t + 1].copy(), inputs[:end].copy(), values[:end].copy()),
-            Inputs(
-                np.array([0, end_of_following - end]),
-                inputs[end:end_of_following].copy(),
-                values[end:end_of_following].copy(),
-            ),
+            inputs.stretch(0, t),
+            inputs.stretch(t, t + 1),
             actions[:t].copy(),
             logits[:t].copy(),
             rewards[:t],

@@ -54,6 +54,12 @@ class Inputs:
             np.concatenate([part.values for part in parts]),
         )
 
+    def stretch(self, start: int, end: int) -> "Inputs":
+        """Steps `start` to `end`, `end` not included, copied."""
+        first, last = self.offsets[start], self.offsets[end]
+        offsets = self.offsets[start : end + 1] - first
+        return Inputs(offsets, self.pixels[first:last].copy(), self.values[first:last].copy())
+
     def take(self, steps: NDArray[np.int64]) -> "Inputs":
         """These steps, in this order."""
         offsets = np.zeros(len(steps) + 1, np.int64)
