@@ -6,6 +6,7 @@ from it, any time, in any process, and will see what anybody else would have see
 
 import contextlib
 import functools
+import itertools
 import resource
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -192,7 +193,12 @@ class Emulator:
         self._repeat_action_probability: float = options["repeat_action_probability"]
         self._ale = load_cartridge(options | {"frameskip": 1, "repeat_action_probability": 0.0})
         self._act, self._get_screen = self._ale.act, self._ale.getScreen
-        self._actions = self._ale.getMinimalActionSet()
+        actions = dict(enumerate(self._ale.getMinimalActionSet()))
+        self._joystick = {  # in each frame of a step, by what it was held in, the new action and its delay
+            (held, action, delay): [actions[held]] * delay + [actions[action]] * (self._frame_skip - delay)
+            for held, action in itertools.product(actions, repeat=2)
+            for delay in range(self._frame_skip + 1)
+        }
         self._start = self.save()
         self._first_screen = self._ale.getScreen()
         self.held = 0
@@ -260,16 +266,9 @@ class Emulator:
         Returns:
             The reward.
         """
-        act, reward = self._act, 0
-        if delay:
-            held = self._actions[self.held]
-            for _ in range(delay):
-                reward += act(held)
+        reward = sum(map(self._act, self._joystick[self.held, action, delay]))
         if delay < self._frame_skip:
             self.held = action
-            wanted = self._actions[action]
-            for _ in range(self._frame_skip - delay):
-                reward += act(wanted)
         self._get_screen(self.screen)
         return reward
 
@@ -280,11 +279,11 @@ class Emulator:
             The reward, and the frames: uint8 [frames of a step, 210, 160, 3].
         """
         frames, reward = np.empty((self._frame_skip, *SCREEN, 3), np.uint8), 0
-        for i, frame in enumerate(frames):
-            if i == delay:
-                self.held = action
-            reward += self._act(self._actions[self.held])
+        for frame, joystick in zip(frames, self._joystick[self.held, action, delay], strict=True):
+            reward += self._act(joystick)
             self._ale.getScreenRGB(frame)
+        if delay < self._frame_skip:
+            self.held = action
         self._get_screen(self.screen)
         return reward, frames
 

@@ -26,8 +26,7 @@ class Rollout:
         actions: uint8, places in the agent's `actions`.
         logits: float64, the network's logits of UP that they were drawn by.
         rewards: float32, points won or lost by the step.
-        seconds: time it took to play.
-        emulator_seconds: the share of it spent inside the emulator.
+        emulator_seconds: time spent inside the emulator.
     """
 
     inputs: Inputs
@@ -35,7 +34,6 @@ class Rollout:
     actions: NDArray[np.uint8]
     logits: NDArray[np.float64]
     rewards: NDArray[np.float32]
-    seconds: float
     emulator_seconds: float
 
     def __len__(self) -> int:
@@ -50,7 +48,6 @@ class Rollout:
             np.concatenate([part.actions for part in parts]),
             np.concatenate([part.logits for part in parts]),
             np.concatenate([part.rewards for part in parts]),
-            sum(part.seconds for part in parts),
             sum(part.emulator_seconds for part in parts),
         )
 
@@ -163,7 +160,6 @@ class _Player:
             actions[:t].copy(),
             logits[:t].copy(),
             rewards[:t],
-            clock() - start,
             emulator_seconds,
         )
         return rollout, after

@@ -95,7 +95,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
         rewards = np.zeros(12, np.float32)
         rewards[[4, 11]] = -1, over
         logits = network.forward(x)[:, 0] + rng.uniform(-0.1, 0.1, 12)  # of weights a little older
-        rollout = Rollout(x, after, rng.integers(0, 2, 12).astype(np.uint8), logits, rewards, 0.0, 0.0)
+        rollout = Rollout(x, after, rng.integers(0, 2, 12).astype(np.uint8), logits, rewards, 0.0)
         learner.add(rollout, over)
         rollouts.append((rollout, dense_x, dense_after, over))
 
@@ -151,7 +151,7 @@ def test_the_schedule_runs_over_its_own_frames(random_inputs):
     rewards = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.float32)
     for frames, rate in ((0, 0.5), (500, 0.275), (1000, 0.05), (1500, 0.0275), (2000, 0.005)):
         learner.add(
-            Rollout(x, x.take(np.array([0])), np.zeros(8, np.uint8), np.zeros(8), rewards, 0.0, 0.0), False
+            Rollout(x, x.take(np.array([0])), np.zeros(8, np.uint8), np.zeros(8), rewards, 0.0), False
         )
         assert learner.update(0, frames)["learning_rate"] == pytest.approx(rate)
 
