@@ -3,7 +3,6 @@
 import itertools
 import math
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +17,6 @@ from pongrad.runs import Progress, RunFolder
 
 CURVE_ROWS = 8
 SECONDS_BETWEEN_LINES = 5.0
-RECENT_UPDATES = 20
-"""Speeds are shown over so many: one update may find all it learns from already played, in no time."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
 LOWEST, HIGHEST = -21, 21
 
@@ -34,7 +31,6 @@ class Display:
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._said = -math.inf
         self._scores: list[float] = []
-        self._recent: deque[dict[str, Any]] = deque(maxlen=RECENT_UPDATES)
         for line in folder.metrics():
             self._add(line)
 
@@ -51,16 +47,15 @@ class Display:
     def update(self, progress: Progress, line: dict[str, Any]) -> None:
         """Show where the run stands after an update; `line` is its line of metrics."""
         self._add(line)
-        self._recent.append(line)
         if self._console.is_terminal:
             self._live.update(self._panel(progress, line), refresh=True)
         elif time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
-            rate, share = speeds(self._recent)
             self._say(
                 f"{clock(progress.seconds)}  {progress.games:,} games  {progress.frames:,} frames  "
                 f"mean score of last 100 games {score(line['mean_score_100'])}, of 20 "
-                f"{score(line['mean_score_20'])}  {rate:,.0f} frames/s  emulator {share:.0%}"
+                f"{score(line['mean_score_20'])}  {line['frames_per_second']:,.0f} frames/s  "
+                f"emulator {line['emulator_share']:.0%}"
             )
         if progress.beat_frames == progress.frames:
             self._say(
@@ -103,10 +98,9 @@ class Display:
 
     def _panel(self, progress: Progress, line: dict[str, Any]) -> Panel:
         width = min(78, self._console.width)
-        rate, share = speeds(self._recent)
         table = Table.grid(padding=(0, 3))
         table.add_row("time", clock(progress.seconds), "games", f"{progress.games:,}")
-        table.add_row("frames", f"{progress.frames:,}", "frames/s", f"{rate:,.0f}")
+        table.add_row("frames", f"{progress.frames:,}", "frames/s", f"{line['frames_per_second']:,.0f}")
         table.add_row(
             "mean score",
             f"{score(line['mean_score_100'])} (last 100 games)",
@@ -115,24 +109,11 @@ class Display:
         )
         table.add_row(
             "emulator",
-            f"{share:.0%} of the workers' time",
+            f"{line['emulator_share']:.0%} of the workers' time",
             "entropy",
             f"{line['entropy']:.2f}",
         )
         return Panel(Group(table, Text(), curve(self._scores, width - 10)), title="pongrad", width=width)
-
-
-def speeds(lines: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Frames a second and the emulator's share of the workers' time, over all lines after the first."""
-    first, last = lines[0], lines[-1]
-    seconds = last["seconds"] - first["seconds"]
-    if seconds <= 0:
-        return last["frames_per_second"], last["emulator_share"]
-    shares = (
-        line["emulator_share"] * (line["seconds"] - before["seconds"])
-        for before, line in itertools.pairwise(lines)
-    )
-    return (last["frames"] - first["frames"]) / seconds, sum(shares) / seconds
 
 
 def clock(seconds: float) -> str:

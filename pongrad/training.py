@@ -9,7 +9,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -28,6 +29,9 @@ from pongrad.terminal import Display
 from pongrad.workers import Interrupted, Workers, WorkersDied, cores
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+RECENT_UPDATES = 20
+"""Speeds are those of so many: one update may find all it learns from already played, in no time."""
 
 
 def train(config: Recipe, started: float | None = None) -> dict[str, Any]:
@@ -101,6 +105,7 @@ class Training:
         self.folder.write_config(config)
         self.folder.rewind_metrics(self.progress)
         self._stages = Stages(self.folder, start, self.progress)
+        self._recent: deque[tuple[float, int, float]] = deque(maxlen=RECENT_UPDATES)
 
     def run(self, stopping: "Stopping") -> None:
         """Train until it is enough or somebody asks to stop; either way everything is saved.
@@ -174,7 +179,9 @@ class Training:
         self._stages.note(self.agent, progress)
         self.games = next_games(played)
         seconds = time.monotonic() - start
-        emulator_seconds = sum(rollout.emulator_seconds for rollout in rollouts)
+        emulator_seconds = sum(rollout.emulator_seconds for rollout in rollouts) / self.workers
+        self._recent.append((seconds, frames, emulator_seconds))
+        frames_per_second, emulator_share = speeds(self._recent)
         line = {
             "update": progress.update,
             "frames": progress.frames,
@@ -182,8 +189,8 @@ class Training:
             "seconds": round(progress.seconds, 3),
             "mean_score_100": progress.mean_score(100),
             "mean_score_20": progress.mean_score(20),
-            "frames_per_second": round(frames / seconds, 1),
-            "emulator_share": round(emulator_seconds / (seconds * self.workers), 4),
+            "frames_per_second": round(frames_per_second, 1),
+            "emulator_share": round(emulator_share, 4),
             **losses,
         }
         self.folder.add_metrics(line)
@@ -305,6 +312,12 @@ class Stopping:
             raise KeyboardInterrupt
         if self._signal == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
+
+
+def speeds(updates: Iterable[tuple[float, int, float]]) -> tuple[float, float]:
+    """Frames a second and the emulator's share, from each update's seconds, frames and emulator's seconds."""
+    seconds, frames, emulator_seconds = map(sum, zip(*updates, strict=True))
+    return frames / seconds, emulator_seconds / seconds
 
 
 def _finished(played: Sequence[Sequence[Stretch]]) -> list[Game]:

@@ -20,8 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pongrad import Agent, Classic, Fast
 from pongrad.errors import UserError
 from pongrad.runs import RunFolder
-from pongrad.terminal import speeds
-from pongrad.training import Training
+from pongrad.training import Training, speeds
 
 SUMMARY_KEYS = {
     "game", "recipe", "seed", "workers", "frames", "games", "seconds", "mean_score_100",
@@ -288,11 +287,9 @@ def test_a_terminal_shows_a_live_panel(tmp_path):
 
 def test_speeds_are_those_of_several_updates():
     """Updates of 1, 0.1 and 1.9 seconds, the second of games played before: 300 frames in 3 seconds."""
-    keys = "seconds", "frames", "frames_per_second", "emulator_share"
-    rows = (5.0, 1000, 90.0, 0.5), (6.0, 1100, 100.0, 0.9), (6.1, 1200, 1000.0, 9.0), (8.0, 1300, 53.0, 0.0)
-    lines = [dict(zip(keys, row, strict=True)) for row in rows]
-    assert speeds(lines) == pytest.approx((100, (1 * 0.9 + 0.1 * 9) / 3))
-    assert speeds(lines[:1]) == (90, 0.5)
+    updates = [(1.0, 100, 0.9), (0.1, 100, 0.9), (1.9, 100, 0.0)]
+    assert speeds(updates) == pytest.approx((100, (1 * 0.9 + 0.1 * 9) / 3))
+    assert speeds([(2.0, 180, 1.0)]) == (90, 0.5)
 
 
 def test_time_limits_are_kept(tmp_path):
