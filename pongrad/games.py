@@ -8,7 +8,7 @@ import contextlib
 import functools
 import itertools
 import resource
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -19,7 +19,6 @@ import psutil
 from numpy.typing import NDArray
 
 from pongrad.errors import UserError
-from pongrad.vision import Pixels
 
 gymnasium.register_envs(ale_py)
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
@@ -46,12 +45,7 @@ def seed_sequence(seed: int, purpose: Purpose, number: int = 0) -> np.random.See
     return np.random.SeedSequence(seed, spawn_key=(purpose, number))
 
 
-def no_pixels() -> Pixels:
-    """An empty screen."""
-    return np.empty(0, np.uint16)
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Game:
     """One game between two steps, and all that decides how it goes on but the agent.
 
@@ -61,7 +55,8 @@ class Game:
         step: steps played; the attributes below are empty at step 0.
         emulator: the emulator's state.
         held: the action the joystick was held in on the last frame.
-        before, now: the pixels that are on in the screen before the last and in the last.
+        before, now: the pixels that are on in the screen before the last and in the last, uint16 as bytes:
+            arrays would take long to be sent to another process.
         won, lost: points so far.
         over: whether it has ended.
     """
@@ -73,8 +68,8 @@ class Game:
     step: int = 0
     emulator: bytes = b""
     held: int = 0
-    before: Pixels = field(default_factory=no_pixels)
-    now: Pixels = field(default_factory=no_pixels)
+    before: bytes = b""
+    now: bytes = b""
     won: int = 0
     lost: int = 0
     over: bool = False
@@ -96,8 +91,8 @@ class Game:
         """All but the numbers, as arrays; see `from_parts`."""
         return {
             "emulator": np.frombuffer(self.emulator, np.uint8),
-            "before": self.before,
-            "now": self.now,
+            "before": np.frombuffer(self.before, np.uint16),
+            "now": np.frombuffer(self.now, np.uint16),
         }
 
     @staticmethod
@@ -112,8 +107,8 @@ class Game:
         game = Game(
             **numbers | {"purpose": Purpose(numbers["purpose"])},
             emulator=arrays["emulator"].tobytes(),
-            before=arrays["before"],
-            now=arrays["now"],
+            before=arrays["before"].tobytes(),
+            now=arrays["now"].tobytes(),
         )
         types = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
         if types != {name: (array.dtype, 1) for name, array in Game("", 0, Purpose(0), 0).arrays().items()}:
@@ -135,7 +130,8 @@ class Game:
                 raise ValueError(f"game with {name} {value!r}, want a number from 0 to {most}")
         if self.over is not False or (self.step == 0) != (not self.emulator):
             raise ValueError(f"game {self.number} is over or has no emulator state")
-        for screen in (self.before.astype(np.int64), self.now.astype(np.int64)):
+        for pixels_on in (self.before, self.now):
+            screen = np.frombuffer(pixels_on, np.uint16).astype(np.int64)
             if (np.diff(screen, prepend=-1) <= 0).any() or (screen >= pixels).any():
                 raise ValueError(f"game {self.number} has pixels that are not on a screen")
 

@@ -17,7 +17,7 @@ MOST_POINTS = 64
 
 
 @njit(cache=True)
-def look(eyes, out):
+def look(eyes, room, out):
     """Write the pixels that are on to `out`, ascending; return how many they are.
 
     Args:
@@ -26,9 +26,11 @@ def look(eyes, out):
             is_on: bool [256], True for the colours that are not background;
             top, bottom, stride: rows top, top + stride, ... below bottom, and every stride-th column;
             only_outline: whether to keep only the ends of vertical runs, see `outline`.
+        room: uint16 [at least the pixels of the processed screen], to write in; what it held is lost.
         out: uint16 [pixels of the processed screen].
     """
     words, is_on, top, bottom, stride, only_outline = eyes
+    on = room if only_outline else out
     pixels_a_word = 8 // stride
     columns = words.shape[1]
     count = 0
@@ -48,36 +50,35 @@ def look(eyes, out):
                 before = count
                 for k in range(pixels_a_word):
                     if is_on[(word >> np.uint64(8 * stride * k)) & np.uint64(0xFF)]:
-                        out[count] = index + k
+                        on[count] = index + k
                         count += 1
                 if count == before:
                     blank, known = word, True
             index += pixels_a_word
-    return outline(out, count, columns * pixels_a_word) if only_outline else count
+    return outline(on[:count], columns * pixels_a_word, out) if only_outline else count
 
 
 @njit(cache=True)
-def outline(pixels, count, columns):
-    """Of the first `count` pixels keep those with a pixel that is off above or below; return how many.
+def outline(pixels, columns, out):
+    """Write those that have a pixel that is off above or below to `out`; return how many they are.
 
     Args:
-        pixels: uint16, ascending pixels that are on; changed in place.
-        count: how many there are.
+        pixels: uint16, ascending pixels that are on.
         columns: pixels a row of the screen.
+        out: uint16, receives them, ascending.
     """
-    before = pixels[:count].copy()
-    kept = above = below = 0
-    for k in range(count):
-        pixel = np.int64(before[k])
-        while before[above] + columns < pixel:
+    count = above = below = 0
+    for k in range(len(pixels)):
+        pixel = np.int64(pixels[k])
+        while pixels[above] + columns < pixel:
             above += 1
-        while below < count and before[below] < pixel + columns:
+        while below < len(pixels) and pixels[below] < pixel + columns:
             below += 1
-        inside = before[above] + columns == pixel and below < count and before[below] == pixel + columns
+        inside = pixels[above] + columns == pixel and below < len(pixels) and pixels[below] == pixel + columns
         if not inside:
-            pixels[kept] = before[k]
-            kept += 1
-    return kept
+            out[count] = pixels[k]
+            count += 1
+    return count
 
 
 @njit(cache=True)
@@ -135,7 +136,8 @@ def relative_offsets(now, rows, columns, strip_width, first, pixels, values):
         pixels: uint16, receives the inputs.
         values: int8, receives a 1 for each.
     """
-    row, strip = np.empty(MOST_POINTS, np.int64), np.empty(MOST_POINTS, np.int64)
+    places = np.empty((2, MOST_POINTS), np.int64)
+    row, strip = places[0], places[1]
     points = count = 0
     for k in range(len(now)):
         here, there = now[k] // columns, now[k] % columns // strip_width
@@ -157,8 +159,8 @@ def relative_offsets(now, rows, columns, strip_width, first, pixels, values):
 
 
 @njit(cache=True)
-def forward(pixels, values, weights):
-    """The network's outputs for one sparse input: the same sums, in the same order, as its layers'.
+def first_output(pixels, values, weights):
+    """The network's first output for one sparse input: the same sums, in the same order, as its layers'.
 
     Args:
         pixels, values: the sparse input.
@@ -166,15 +168,17 @@ def forward(pixels, values, weights):
     """
     out = np.zeros(weights[0].shape[1], weights[0].dtype)
     add_rows(pixels, values, weights[0], out)
-    for w in weights[1:]:
-        below = out * (out > 0)
-        out = np.zeros(w.shape[1], w.dtype)
+    for layer in range(1, len(weights)):
+        w, below = weights[layer], out
+        for i in range(len(below)):
+            below[i] = max(below[i], 0)
+        out = np.zeros(w.shape[1] if layer < len(weights) - 1 else 1, w.dtype)
         for unit in range(len(out)):
             total = out[unit]
             for i in range(len(below)):
                 total += below[i] * w[i, unit]
             out[unit] = total
-    return out
+    return out[0]
 
 
 @njit(cache=True)
@@ -253,7 +257,7 @@ def decide(eyes, view, is_new, sight, mind, step, record, t):
         is_new: whether the screen has still to be looked at; if not, `sight` already holds it.
         sight: pixels, uint16 [2, size], and counts, int64 [2]: in row `step % 2` the pixels that are on
             in the screen of this step, in the other row those of the step before.
-        mind: weights, stream and greedy, see `forward`, `uniform` and `choose`.
+        mind: weights, stream and greedy, see `first_output`, `uniform` and `choose`.
         step: counts the game's steps.
         record: offsets, pixels, values (see the header), actions (uint8) and logits (float64), all written
             at place `t`.
@@ -264,12 +268,12 @@ def decide(eyes, view, is_new, sight, mind, step, record, t):
     seen, counts = sight
     weights, stream, greedy = mind
     offsets, pixels, values, actions, logits = record
-    if is_new:
-        counts[step % 2] = look(eyes, seen[step % 2])
     start = offsets[t]
+    if is_new:
+        counts[step % 2] = look(eyes, pixels[start:], seen[step % 2])
     end = start + observe(view, sight, step, pixels[start:], values[start:])
     offsets[t + 1] = end
-    logit = forward(pixels[start:end], values[start:end], weights)[0]
+    logit = first_output(pixels[start:end], values[start:end], weights)
     logits[t] = logit
     actions[t] = choose(logit, uniform(stream, np.uint64(step)), greedy)
     return actions[t]

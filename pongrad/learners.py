@@ -121,4 +121,4 @@ def _add(learner: Learner | None, stretches: Iterable[Stretch]) -> None:
 
 def next_games(played: Sequence[Sequence[Stretch]]) -> list[Game]:
     """The games to go on with after all have been played on."""
-    return [next_game(stretches, len(played)) for stretches in played]
+    return [next_game(stretches[-1][1], len(played)) for stretches in played]

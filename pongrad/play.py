@@ -4,6 +4,7 @@ It is a pure function. Nothing is kept between calls, so a piece of play can be 
 twice, and comes out the same; the emulator it is given is only a tool.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter as clock
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from pongrad.agent import Agent
 from pongrad.games import Emulator, Game
-from pongrad.vision import Inputs, new_record, new_sight
+from pongrad.vision import Inputs, Record, Sight, Vision, new_record, new_sight
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,54 @@ Stretch = tuple[Rollout, Game]
 """What playing a stretch of one game produced, and the game as it stands after it."""
 
 
+@dataclass(frozen=True)
+class Hand:
+    """All that was played of some games, joined and as bytes: arrays take long to be sent to a process.
+
+    Attributes:
+        places: of each stretch in each place: its steps, its `emulator_seconds` and the game after it.
+        offsets, pixels, values: the inputs of all steps of all stretches, each stretch followed by its
+            `following`; see `Inputs`.
+        actions, logits, rewards: as many; those of what was not played mean nothing.
+    """
+
+    places: list[list[tuple[int, float, Game]]]
+    offsets: bytes
+    pixels: bytes
+    values: bytes
+    actions: bytes
+    logits: bytes
+    rewards: bytes
+
+    def stretches(self) -> list[list[Stretch]]:
+        """The stretches played in each place; their arrays are read-only views."""
+        inputs = Inputs(
+            np.frombuffer(self.offsets, np.int64),
+            np.frombuffer(self.pixels, np.uint16),
+            np.frombuffer(self.values, np.int8),
+        )
+        actions = np.frombuffer(self.actions, np.uint8)
+        logits = np.frombuffer(self.logits, np.float64)
+        rewards = np.frombuffer(self.rewards, np.float32)
+        places: list[list[Stretch]] = []
+        start = 0
+        for place in self.places:
+            places.append([])
+            for steps, emulator_seconds, game in place:
+                end = start + steps
+                rollout = Rollout(
+                    inputs.stretch(start, end),
+                    inputs.stretch(end, end + 1),
+                    actions[start:end],
+                    logits[start:end],
+                    rewards[start:end],
+                    emulator_seconds,
+                )
+                places[-1].append((rollout, game))
+                start = end + 1
+        return places
+
+
 def play(
     agent: Agent, games: Sequence[Game], until: int, emulator: Emulator
 ) -> tuple[list[Rollout], list[Game]]:
@@ -70,73 +119,73 @@ def play(
     Returns:
         One rollout a game, and the games as they stand after.
     """
-    player = _Player(agent, until, emulator)
-    played = [player.play(game, until) for game in games]
-    return [rollout for rollout, _ in played], [game for _, game in played]
+    player = _Player(agent, len(games) * (until + 1), emulator)
+    stretches = player.hand([[player.play(game, until)] for game in games]).stretches()
+    return [rollout for ((rollout, _),) in stretches], [game for ((_, game),) in stretches]
 
 
-def play_on(
-    agent: Agent, games: Sequence[Game], steps: int, stride: int, emulator: Emulator
-) -> list[list[Stretch]]:
+def play_on(agent: Agent, games: Sequence[Game], steps: int, stride: int, emulator: Emulator) -> Hand:
     """Play exactly `steps` steps in each place; a game that ends is followed by the `stride`-th after it.
 
     Returns:
         The stretches played in each place, at least one.
     """
-    player = _Player(agent, steps, emulator)
+    player = _Player(agent, len(games) * 2 * steps, emulator)  # should every game end at its first step
     places = []
     for game in games:
-        stretches: list[Stretch] = []
+        place = []
         left = steps
         while left:
-            stretches.append(player.play(game, left))
-            left -= len(stretches[-1][0])
-            game = next_game(stretches, stride)
-        places.append(stretches)
-    return places
+            place.append(player.play(game, left))
+            played, _, game = place[-1]
+            left -= played
+            game = next_game(game, stride)
+        places.append(place)
+    return player.hand(places)
 
 
-def next_game(stretches: Sequence[Stretch], stride: int) -> Game:
-    """The game to go on with in a place where these stretches were played."""
-    game = stretches[-1][1]
+def next_game(game: Game, stride: int) -> Game:
+    """The game to go on with in the place of this one."""
     return game.successor(stride) if game.over else game
 
 
 class _Player:
-    """An agent at an emulator, with room for `steps` steps of one game after another."""
+    """An agent at an emulator, with room for so many steps of one game after another."""
 
-    def __init__(self, agent: Agent, steps: int, emulator: Emulator) -> None:
+    def __init__(self, agent: Agent, room: int, emulator: Emulator) -> None:
         self._agent = agent
         self._emulator = emulator
         self._eyes, self._view = agent.vision.eyes(emulator.screen), agent.vision.view
-        self._sight, self._record = new_sight(agent.vision), new_record(steps + 1, agent.vision)
+        self._sight, self._record, self._rewards = _memory(room, agent.vision)
+        self._row = 0
 
-    def play(self, game: Game, until: int) -> Stretch:
-        """Play this game on for `until` steps, at most those there is room for, or to its end."""
+    def play(self, game: Game, until: int) -> tuple[int, float, Game]:
+        """Play this game on for `until` steps or to its end; returns what `Hand.places` has of it."""
         start = clock()
         emulator = self._emulator
         emulator.restore(game)
         emulator_seconds = clock() - start
         seen, counts = sight = self._sight
         for screen, pixels in ((game.step, game.now), (game.step - 1, game.before)):
-            seen[screen % 2, : len(pixels)] = pixels
-            counts[screen % 2] = len(pixels)
+            count = counts[screen % 2] = len(pixels) // seen.itemsize
+            seen[screen % 2, :count] = np.frombuffer(pixels, seen.dtype)
         eyes, view, record, choices = self._eyes, self._view, self._record, self._agent.actions
         mind = self._agent.mind(game.stream, self._agent.greedy)
-        rewards = np.zeros(until, np.float32)
         delays = emulator.delays(game, until)
         decide, act, over = self._agent.decider, emulator.act, emulator.over
+        row, rewards = self._row, self._rewards
+        rewards[row : row + until] = 0
         t = won = lost = 0
         is_new = game.step == 0  # else the screen is stale, and the game has brought what was on it
         while True:
-            action = decide(eyes, view, is_new, sight, mind, game.step + t, record, t)
+            action = decide(eyes, view, is_new, sight, mind, game.step + t, record, row + t)
             if t == until or over():
                 break  # it has seen what comes next, and that is all
             acting = clock()
             reward = act(choices[action], delays[t])
             emulator_seconds += clock() - acting
             if reward:
-                rewards[t] = reward
+                rewards[row + t] = reward
                 won, lost = won + max(reward, 0), lost - min(reward, 0)
             t += 1
             is_new = True
@@ -145,21 +194,32 @@ class _Player:
             game,
             emulator=emulator.save(),
             held=emulator.held,
-            before=seen[before, : counts[before]].copy(),
-            now=seen[now, : counts[now]].copy(),
+            before=seen[before, : counts[before]].tobytes(),
+            now=seen[now, : counts[now]].tobytes(),
             step=game.step + t,
             won=game.won + won,
             lost=game.lost + lost,
             over=over(),
         )
-        offsets, pixels, values, actions, logits = record
-        inputs = Inputs(offsets, pixels, values)
-        rollout = Rollout(
-            inputs.stretch(0, t),
-            inputs.stretch(t, t + 1),
-            actions[:t].copy(),
-            logits[:t].copy(),
-            rewards[:t],
-            emulator_seconds,
+        self._row += t + 1
+        return t, emulator_seconds, after
+
+    def hand(self, places: list[list[tuple[int, float, Game]]]) -> Hand:
+        """All that has been played."""
+        offsets, pixels, values, actions, logits = self._record
+        rows, inputs = self._row, self._record[0][self._row]
+        return Hand(
+            places,
+            offsets[: rows + 1].tobytes(),
+            pixels[:inputs].tobytes(),
+            values[:inputs].tobytes(),
+            actions[:rows].tobytes(),
+            logits[:rows].tobytes(),
+            self._rewards[:rows].tobytes(),
         )
-        return rollout, after
+
+
+@functools.lru_cache(1)
+def _memory(steps: int, vision: Vision) -> tuple[Sight, Record, NDArray[np.float32]]:
+    """Room to play so many steps in, used again: the system clears memory before it gives it away."""
+    return new_sight(vision), new_record(steps, vision), np.zeros(steps, np.float32)

@@ -55,10 +55,9 @@ class Inputs:
         )
 
     def stretch(self, start: int, end: int) -> "Inputs":
-        """Steps `start` to `end`, `end` not included, copied."""
+        """Steps `start` to `end`, `end` not included; pixels and values are views."""
         first, last = self.offsets[start], self.offsets[end]
-        offsets = self.offsets[start : end + 1] - first
-        return Inputs(offsets, self.pixels[first:last].copy(), self.values[first:last].copy())
+        return Inputs(self.offsets[start : end + 1] - first, self.pixels[first:last], self.values[first:last])
 
     def take(self, steps: NDArray[np.int64]) -> "Inputs":
         """These steps, in this order."""

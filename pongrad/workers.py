@@ -18,7 +18,7 @@ from typing import Any, cast
 from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.games import Emulator, Game
-from pongrad.play import Rollout, Stretch, next_game, play, play_on
+from pongrad.play import Hand, Rollout, Stretch, next_game, play, play_on
 from pongrad.shared import CONTEXT, SharedAgent
 
 PIECE = 500
@@ -179,10 +179,10 @@ class Workers:
             hand = [games[place % len(games)] for place in places]
             return places, behind + time, (play_on, hand, steps, len(games))
 
-        def take(places: range, answer: list[list[Stretch]]) -> None:
-            for place, stretches in zip(places, answer, strict=True):
+        def take(places: range, answer: Hand) -> None:
+            for place, stretches in zip(places, answer.stretches(), strict=True):
                 played[place] = stretches
-                games[place % len(games)] = next_game(stretches, len(games))
+                games[place % len(games)] = next_game(stretches[-1][1], len(games))
 
         for _ in self._deal(next_hand, take, stopping, ahead=1):
             places = range(out * len(games), (out + 1) * len(games))

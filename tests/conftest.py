@@ -104,13 +104,3 @@ def same_rollout():
         np.testing.assert_array_equal(a.rewards, b.rewards)
 
     return check
-
-
-@pytest.fixture(scope="session")
-def same_game():
-    def check(a, b):
-        assert vars(a).keys() == vars(b).keys()
-        for name, value in vars(a).items():
-            np.testing.assert_array_equal(value, vars(b)[name], name)
-
-    return check

@@ -161,13 +161,13 @@ def test_the_schedule_runs_over_its_own_frames(random_inputs):
 SMALL = Fast(num_games=3, rollout_steps=500, epochs=1, num_hidden_layer_neurons=8)
 
 
-def test_rollouts_of_a_fixed_length_are_whole_games(emulator, new_game, same_rollout, same_game):
+def test_rollouts_of_a_fixed_length_are_whole_games(emulator, new_game, same_rollout):
     """Played on and on they make up the same games as played whole, one after the other in each place."""
     agent = new_agent(SMALL)
     games = first_games(SMALL)
     parts = {}
     for _ in range(4):
-        played = play_on(agent, games, SMALL.rollout_steps, SMALL.num_games, emulator)
+        played = play_on(agent, games, SMALL.rollout_steps, SMALL.num_games, emulator).stretches()
         assert [sum(len(rollout) for rollout, _ in stretches) for stretches in played] == [500] * 3
         for stretches in played:
             for rollout, game in stretches:
@@ -178,7 +178,7 @@ def test_rollouts_of_a_fixed_length_are_whole_games(emulator, new_game, same_rol
     for number, some in ended.items():
         (whole,), (end,) = play(agent, [new_game(number, SMALL.seed)], 27_000, emulator)
         same_rollout(Rollout.join([rollout for rollout, _ in some]), whole)
-        same_game(some[-1][1], end)
+        assert some[-1][1] == end
 
 
 def test_what_follows_a_rollout_is_what_the_next_one_sees_first(emulator, new_game):
@@ -191,9 +191,7 @@ def test_what_follows_a_rollout_is_what_the_next_one_sees_first(emulator, new_ga
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_any_number_of_workers_plays_the_same_rollouts_one_update_behind(
-    count, emulator, same_rollout, same_game
-):
+def test_any_number_of_workers_plays_the_same_rollouts_one_update_behind(count, emulator, same_rollout):
     """While the second is played the weights after the first are not yet there, and so on."""
     config = Fast(num_games=7, rollout_steps=20, num_hidden_layer_neurons=8)
     agents = [new_agent(replace(config, seed=seed)) for seed in range(5)]
@@ -201,12 +199,12 @@ def test_any_number_of_workers_plays_the_same_rollouts_one_update_behind(
     with Workers(shared, count) as team:
         everything = play_for(None, config, team, games, times=4)
         for got, newer, played_by in zip(everything, (1, 2, 3, 4), (0, 0, 1, 2), strict=True):
-            want = play_on(agents[played_by], games, 20, 7, emulator)
+            want = play_on(agents[played_by], games, 20, 7, emulator).stretches()
             assert len(got) == len(want) == 7
             for some, wanted in zip(got, want, strict=True):
                 for (rollout, game), (rollout_wanted, game_wanted) in zip(some, wanted, strict=True):
                     same_rollout(rollout, rollout_wanted)
-                    same_game(game, game_wanted)
+                    assert game == game_wanted
             games = next_games(got)
             shared.publish(agents[newer].network.weights)
 
