@@ -4,7 +4,6 @@ All are measured in turn, round after round, so that a machine whose speed drift
 trust the ratios.
 """
 
-import functools
 import re
 import statistics
 import subprocess
@@ -12,31 +11,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ale_py
-import numpy as np
 import psutil
-from numpy.typing import NDArray
 
 from pongrad.agent import Agent
-from pongrad.games import (
-    FRAMES_A_STEP,
-    SCREEN,
-    Emulator,
-    Purpose,
-    ale_seed,
-    environment_options,
-    load_cartridge,
-)
+from pongrad.games import FRAMES_A_STEP, Emulator, Game, Purpose
 from pongrad.learners import Learner, first_games, new_agent, new_learner, play_for
-from pongrad.play import Stretch
+from pongrad.play import Hand, Rollout, next_game, play_on
 from pongrad.recipes import Classic, Fast, Recipe
 from pongrad.shared import SharedAgent
-from pongrad.workers import Workers
+from pongrad.workers import Workers, cores
 
 UPDATES = {"fast": 8, "classic": 1}
 """How many updates' worth of play is measured at once: two to four seconds of each recipe."""
@@ -50,13 +39,12 @@ def bench(seconds: float, workers: int) -> dict[str, Any]:
 
     Args:
         seconds: of measuring, half for each recipe.
-        workers: processes that play, and that replay.
+        workers: processes that play.
 
     Returns:
-        workers; of recipe fast emulator_frames_per_second (what the emulator alone makes of the same games
-        and actions, with the screens that any agent must read, all processes together),
-        collect_frames_per_second, train_frames_per_second, collect_ratio and train_ratio (to the
-        emulator's just before and after); of recipe classic
+        workers; of recipe fast emulator_frames_per_second (what the emulator alone makes of the same actions
+        from the same game states, all processes together, see `play_twice`), collect_frames_per_second,
+        train_frames_per_second, collect_ratio and train_ratio (to the emulator's); of recipe classic
         classic_engine_frames_per_second and classic_script_frames_per_second: medians over the rounds;
         peak_rss_bytes (of all processes).
     """
@@ -77,38 +65,36 @@ def _rounds(config: Recipe, workers: int, seconds: float, one_round: "_Round") -
     shared = SharedAgent(agent)
     with Workers(shared, workers) as team:
         updates = max(1, min(UPDATES[config.recipe], int(seconds / SECONDS_AN_UPDATE)))
-        played = _Played(config, agent, shared, team, updates)
+        measured = _Measured(config, agent, shared, team, updates)
+        for _ in measured.play(None):  # once for nothing: processes start, caches fill
+            pass
         end = time.monotonic() + seconds
         while not rounds or time.monotonic() < end:
-            rounds.append(one_round(played, len(rounds)))
+            rounds.append(one_round(measured, len(rounds)))
     return {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]}
 
 
-def _fast_round(played: "_Played", number: int) -> dict[str, float]:
-    if number == 0:
-        played.emulator_rate()  # loads the cartridges, one after the other
-    before = played.emulator_rate()
-    collect = played.rate(learning=False)
-    between = played.emulator_rate()
-    train = played.rate(learning=True)
-    after = played.emulator_rate()
+def _fast_round(measured: "_Measured", _: int) -> dict[str, float]:
+    emulator, collect = measured.collecting()
+    train = measured.training()
+    emulator_after, collect_after = measured.collecting()
     return {
-        "emulator_frames_per_second": statistics.fmean([before, between, after]),
-        "collect_frames_per_second": collect,
+        "emulator_frames_per_second": statistics.fmean([emulator, emulator_after]),
+        "collect_frames_per_second": statistics.fmean([collect, collect_after]),
         "train_frames_per_second": train,
-        "collect_ratio": collect / statistics.fmean([before, between]),
-        "train_ratio": train / statistics.fmean([between, after]),
+        "collect_ratio": statistics.fmean([collect / emulator, collect_after / emulator_after]),
+        "train_ratio": train / statistics.fmean([emulator, emulator_after]),
     }
 
 
-def _classic_round(played: "_Played", number: int) -> dict[str, float]:
+def _classic_round(measured: "_Measured", number: int) -> dict[str, float]:
     return {
-        "classic_engine_frames_per_second": played.rate(learning=True),
+        "classic_engine_frames_per_second": measured.training(),
         "classic_script_frames_per_second": _script_rate(seed=number),
     }
 
 
-_Round = Callable[["_Played", int], dict[str, float]]
+_Round = Callable[["_Measured", int], dict[str, float]]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -131,12 +117,8 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-Recorded = list[tuple[str, int, NDArray[np.uint8]]]
-"""Gymnasium id, seed of `env.reset` and actions of each game."""
-
-
-class _Played:
-    """The first updates of a recipe: played again and again, and by the emulator alone."""
+class _Measured:
+    """The first updates of a recipe, played again and again."""
 
     def __init__(
         self, config: Recipe, agent: Agent, shared: SharedAgent, team: Workers, updates: int
@@ -147,67 +129,61 @@ class _Played:
         self._team = team
         self._updates = updates
         self._learner = new_learner(config, agent)
-        actions: dict[int, list[NDArray[np.uint8]]] = {}
-        games = {}
-        for stretches in self._play(None):
-            for rollout, game in stretches:
-                actions.setdefault(game.number, []).append(rollout.actions)
-                games[game.number] = game
-        self._recorded = [
-            (game.id, game.env_seed, np.concatenate(actions[number])) for number, game in games.items()
-        ]
-        self._frames = FRAMES_A_STEP * sum(len(actions) for *_, actions in self._recorded)
 
-    def _play(self, learner: Learner | None) -> Iterator[list[Stretch]]:
+    def play(self, learner: Learner | None, how: Callable[..., Hand] = play_on) -> Iterator[Rollout]:
+        """Play as training does, and learn if there is a learner."""
         games = first_games(self._config, Purpose.BENCHMARK)
-        everything = play_for(learner, self._config, self._team, games, self._updates)
+        everything = play_for(learner, self._config, self._team, games, self._updates, how=how)
         for number, played in enumerate(everything):
             if learner:
                 learner.update(number, 0)
                 self._shared.publish(self._agent.network.weights)
-            yield from played
+            for stretches in played:
+                yield from (rollout for rollout, _ in stretches)
 
-    def rate(self, learning: bool) -> float:
-        """Frames a second, playing as training does, with or without the learning."""
+    def training(self) -> float:
+        """Frames a second, playing and learning."""
         start = time.perf_counter()
-        for _ in self._play(self._learner if learning else None):
-            pass
-        return self._frames / (time.perf_counter() - start)
+        steps = sum(len(rollout) for rollout in self.play(self._learner))
+        return FRAMES_A_STEP * steps / (time.perf_counter() - start)
 
-    def emulator_rate(self) -> float:
-        """Frames a second of the emulator alone: the workers share the games and replay them all at once."""
-        shares = [self._recorded[first :: len(self._team)] for first in range(len(self._team))]
-        return sum(self._team.everywhere(replay, shares))
+    def collecting(self) -> tuple[float, float]:
+        """Frames a second of the emulator alone, and of playing without learning."""
+        start = time.perf_counter()
+        rollouts = list(self.play(None, play_twice))
+        seconds = time.perf_counter() - start
+        frames = FRAMES_A_STEP * sum(len(rollout) for rollout in rollouts)
+        emulator = sum(rollout.emulator_seconds for rollout in rollouts) / min(len(self._team), cores())
+        return frames / emulator, frames / (seconds - emulator)
 
 
-def replay(agent: Agent, recorded: Recorded, emulator: Emulator) -> float:
-    """Frames a second of bare emulators in these games: each step's screen is read, nothing is decided.
+def play_twice(agent: Agent, games: Sequence[Game], steps: int, stride: int, emulator: Emulator) -> Hand:
+    """What `play_on` does, and then the same by the emulator alone, which `emulator_seconds` is the time of.
 
-    They skip frames and repeat actions by themselves, which is the fastest they can do.
+    Alone it takes up the same game states and plays the same actions; nothing is looked at, decided, written
+    down or saved. It is the very emulator that played, in the same tenth of a second: another one in the
+    same process may be a hundredth slower or faster, for nothing but where its memory lies, and the machine
+    a tenth a moment later.
     """
-    frames, seconds, screen = 0, 0.0, np.empty(SCREEN, np.uint8)
-    for game_id, env_seed, actions in recorded:
-        ale, start_of_game = _bare_emulator(game_id, env_seed)
-        ale.reset_game()  # forgets the last action, which a sticky first frame would repeat
-        ale.restoreState(start_of_game)
-        choices = [ale.getMinimalActionSet()[number] for number in agent.actions]
-        actions_of_game = [choices[action] for action in actions]
-        act, get_screen = ale.act, ale.getScreen
-        start = time.perf_counter()
-        for action in actions_of_game:
-            act(action)
-            get_screen(screen)
-        seconds += time.perf_counter() - start
-        steps = -(-ale.getEpisodeFrameNumber() // FRAMES_A_STEP)
-        assert steps == len(actions), "went another way"
-        frames += FRAMES_A_STEP * steps
-    return frames / seconds if recorded else 0.0
-
-
-@functools.cache
-def _bare_emulator(game_id: str, env_seed: int) -> tuple[ale_py.ALEInterface, ale_py.ALEState]:
-    ale = load_cartridge(environment_options(game_id), ale_seed(env_seed))
-    return ale, ale.cloneState(include_rng=True)
+    hand = play_on(agent, games, steps, stride, emulator)
+    places = []
+    start_of_stretch = 0
+    for game, place in zip(games, hand.places, strict=True):
+        again = []
+        for played, _, after in place:
+            actions = hand.actions[start_of_stretch : start_of_stretch + played]
+            choices = [agent.actions[action] for action in actions]
+            delays = emulator.delays(game, played)
+            start = time.perf_counter()
+            emulator.restore(game)
+            for action, delay in zip(choices, delays, strict=True):
+                emulator.act(action, delay)
+            again.append((played, time.perf_counter() - start, after))
+            start_of_stretch += played + 1
+            game = next_game(after, stride)
+        places.append(again)
+    assert emulator.save() == after.emulator, "went another way"
+    return replace(hand, places=places)
 
 
 def _script_rate(seed: int, games: int = 11) -> float:

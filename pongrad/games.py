@@ -8,6 +8,7 @@ import contextlib
 import functools
 import itertools
 import resource
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -176,6 +177,11 @@ class Emulator:
     so cannot be gone on from exactly. Therefore stickiness is done here, with the very random numbers the
     emulator would have drawn. Tested to be Gymnasium's environment, screen for screen and reward for
     reward.
+
+    Attributes:
+        screen: uint8 [210, 160], the palette index of every pixel.
+        held: the action the joystick was held in on the last frame.
+        over: says whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames.
     """
 
     def __init__(self, game_id: str) -> None:
@@ -187,12 +193,13 @@ class Emulator:
         options = environment_options(game_id)
         self._frame_skip: int = options["frameskip"]
         self._repeat_action_probability: float = options["repeat_action_probability"]
-        self._ale = load_cartridge(options | {"frameskip": 1, "repeat_action_probability": 0.0})
+        self._ale = _load_cartridge(options)
         self._act, self._get_screen = self._ale.act, self._ale.getScreen
-        actions = dict(enumerate(self._ale.getMinimalActionSet()))
+        self.over: Callable[[], bool] = self._ale.game_over
+        actions = [action.value for action in self._ale.getMinimalActionSet()]
         self._joystick = {  # in each frame of a step, by what it was held in, the new action and its delay
             (held, action, delay): [actions[held]] * delay + [actions[action]] * (self._frame_skip - delay)
-            for held, action in itertools.product(actions, repeat=2)
+            for held, action in itertools.product(range(len(actions)), repeat=2)
             for delay in range(self._frame_skip + 1)
         }
         self._start = self.save()
@@ -234,7 +241,7 @@ class Emulator:
         """The emulator's state."""
         return self._ale.cloneState().serialize()
 
-    def delays(self, game: Game, steps: int) -> list[int]:
+    def delays(self, game: Game, steps: int) -> bytes:
         """For each of the game's next steps, for how many frames the action before it goes on.
 
         Sticky actions: Machado et al. 2018, section 5. Each frame repeats the last one's action with some
@@ -246,11 +253,7 @@ class Emulator:
             for block in range(first, last + 1)
         ]
         start = game.step - first * _BLOCK
-        return np.concatenate(blocks)[start : start + steps].tolist()
-
-    def over(self) -> bool:
-        """Whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames."""
-        return self._ale.game_over()
+        return b"".join(blocks)[start : start + steps]
 
     def act(self, action: int, delay: int) -> int:
         """Play one step with an action of Gymnasium's numbering and read the screen.
@@ -285,36 +288,33 @@ class Emulator:
 
 
 @functools.lru_cache(1024)
-def _delays(env_seed: int, frame_skip: int, probability: float, block: int) -> NDArray[np.uint8]:
+def _delays(env_seed: int, frame_skip: int, probability: float, block: int) -> bytes:
     """`Emulator.delays` of a game's `block`-th `_BLOCK` steps.
 
-    The emulator's generator is a Mersenne Twister that draws twice a frame, once for each of two players.
+    The emulator's generator is a Mersenne Twister, seeded as `env.reset(seed=env_seed)` does it, that draws
+    twice a frame, once for each of two players.
     """
     twister = np.random.MT19937()
-    twister._legacy_seeding(ale_seed(env_seed))
+    twister._legacy_seeding(int(np.random.SeedSequence(env_seed).generate_state(2)[1]))
     draws = 2 * frame_skip * _BLOCK
     twister.random_raw(draws * block, output=False)
     repeats = twister.random_raw(draws)[::2] / 2.0**32 < probability
-    return repeats.reshape(_BLOCK, frame_skip).cumprod(axis=1, dtype=np.uint8).sum(axis=1, dtype=np.uint8)
+    first_repeats = repeats.reshape(_BLOCK, frame_skip).cumprod(axis=1, dtype=np.uint8)
+    return first_repeats.sum(axis=1, dtype=np.uint8).tobytes()
 
 
-def load_cartridge(options: dict[str, Any], seed: int = 0) -> ale_py.ALEInterface:
-    """An emulator at the start of a game, set up by Gymnasium's options; takes about 0.1 s."""
+def _load_cartridge(options: dict[str, Any]) -> ale_py.ALEInterface:
+    """An emulator at the start of a game that plays frame by frame; takes about 0.1 s."""
     ale = ale_py.ALEInterface()
-    ale.setInt("random_seed", int(np.uint32(seed).astype(np.int32)))
-    ale.setInt("frame_skip", options["frameskip"])
-    ale.setFloat("repeat_action_probability", options["repeat_action_probability"])
+    ale.setInt("random_seed", 0)
+    ale.setInt("frame_skip", 1)
+    ale.setFloat("repeat_action_probability", 0.0)
     ale.setInt("max_num_frames_per_episode", options["max_num_frames_per_episode"])
     rom = ale_py.roms.get_rom_path(options["game"])
     assert rom is not None, "a game in Gymnasium's registry is in ale-py"
     ale.loadROM(rom)
     ale.reset_game()
     return ale
-
-
-def ale_seed(env_seed: int) -> int:
-    """The seed that `env.reset(seed=env_seed)` gives to the emulator's random generator."""
-    return int(np.random.SeedSequence(env_seed).generate_state(2)[1])
 
 
 def environment_options(game_id: str) -> dict[str, Any]:

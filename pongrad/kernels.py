@@ -184,13 +184,15 @@ def first_output(pixels, values, weights):
 @njit(cache=True)
 def add_rows(pixels, values, weights, out):
     """out += sum_k values[k] weights[pixels[k]], one by one; weights [inputs, units], out [units]."""
-    for k in range(0, len(pixels) - 1, 2):  # two rows each time that `out` is gone through
-        pixel, next_pixel = pixels[k], pixels[k + 1]
-        value, next_value = values[k], values[k + 1]
+    fours = len(pixels) // 4 * 4
+    for k in range(0, fours, 4):  # four rows each time that `out` is gone through
+        i0, i1, i2, i3 = pixels[k], pixels[k + 1], pixels[k + 2], pixels[k + 3]
+        x0, x1, x2, x3 = values[k], values[k + 1], values[k + 2], values[k + 3]
         for unit in range(len(out)):
-            out[unit] = (out[unit] + value * weights[pixel, unit]) + next_value * weights[next_pixel, unit]
-    if len(pixels) % 2:
-        pixel, value = pixels[-1], values[-1]
+            two = (out[unit] + x0 * weights[i0, unit]) + x1 * weights[i1, unit]
+            out[unit] = (two + x2 * weights[i2, unit]) + x3 * weights[i3, unit]
+    for k in range(fours, len(pixels)):
+        pixel, value = pixels[k], values[k]
         for unit in range(len(out)):
             out[unit] += value * weights[pixel, unit]
 

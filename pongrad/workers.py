@@ -132,6 +132,7 @@ class Workers:
         steps: int,
         times: int | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        how: Callable[..., Hand] = play_on,
     ) -> Iterator[list[list[Stretch]]]:
         """Play all games on for exactly so many steps, and again, and again; see `play.play_on`.
 
@@ -149,6 +150,7 @@ class Workers:
             steps: to play in each at a time.
             times: how often; None: until nobody asks for more.
             stopping: asked ten times a second whether to break off.
+            how: a function that does what `play.play_on` does.
 
         Yields:
             The stretches played in the place of each game.
@@ -177,7 +179,7 @@ class Workers:
                 return None
             dealt = places.stop
             hand = [games[place % len(games)] for place in places]
-            return places, behind + time, (play_on, hand, steps, len(games))
+            return places, behind + time, (how, hand, steps, len(games))
 
         def take(places: range, answer: Hand) -> None:
             for place, stretches in zip(places, answer.stretches(), strict=True):
@@ -239,21 +241,15 @@ class Workers:
             ValueError: the emulator cannot take them up.
             WorkersDied: of taking them up.
         """
-        hands = iter([(0, self._shared.published, (_try_on, games))])
-        for _ in self._deal(lambda: next(hands, None), lambda key, answer: None):
+        self.ask(_try_on, games)
+
+    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What `function(agent, *args, emulator)` gives in a worker."""
+        tasks = iter([(0, self._shared.published, (function, *args))])
+        answers: list[Any] = []
+        for _ in self._deal(lambda: next(tasks, None), lambda key, answer: answers.append(answer)):
             pass
-
-    def everywhere(self, function: Callable[..., Any], *shares: Sequence[Any]) -> list[Any]:
-        """What `function(agent, *args, emulator)` gives in each worker, all at the same time.
-
-        As `map` does, it takes one of `args` from each of `shares`: the first worker gets their first items.
-        """
-        for worker, *args in zip(self._team, *shares, strict=True):
-            worker.give((self._shared.published, function, *args))
-        return [
-            _result(next(answer for _ in itertools.count() for answer in worker.answers()))
-            for worker in self._team
-        ]
+        return answers[0]
 
 
 class _Worker:

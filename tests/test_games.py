@@ -60,7 +60,7 @@ def test_agents_games_are_gymnasiums(env, emulator, real_games):
 
 
 def test_a_quarter_of_the_frames_is_sticky(emulator, new_game):
-    delays = np.array(emulator.delays(new_game(), 5000))
+    delays = np.frombuffer(emulator.delays(new_game(), 5000), np.uint8)
     for frames, share in enumerate([3 / 4, 3 / 16, 3 / 64, 3 / 256, 1 / 256]):
         assert (delays == frames).mean() == pytest.approx(share, abs=0.02)
 
