@@ -161,34 +161,33 @@ class _Player:
 
     def play(self, game: Game, until: int) -> tuple[int, float, Game]:
         """Play this game on for `until` steps or to its end; returns what `Hand.places` has of it."""
+        emulator, agent = self._emulator, self._agent
         start = clock()
-        emulator = self._emulator
         emulator.restore(game)
         emulator_seconds = clock() - start
         seen, counts = sight = self._sight
         for screen, pixels in ((game.step, game.now), (game.step - 1, game.before)):
             count = counts[screen % 2] = len(pixels) // seen.itemsize
             seen[screen % 2, :count] = np.frombuffer(pixels, seen.dtype)
-        eyes, view, record, choices = self._eyes, self._view, self._record, self._agent.actions
-        mind = self._agent.mind(game.stream, self._agent.greedy)
-        delays = emulator.delays(game, until)
-        decide, act, over = self._agent.decider, emulator.act, emulator.over
+        eyes, view, record = self._eyes, self._view, self._record
+        mind = agent.mind(game.stream, agent.greedy)
+        decide, act, over, choices = agent.decider, emulator.act, emulator.over, agent.actions
         row, rewards = self._row, self._rewards
         rewards[row : row + until] = 0
-        t = won = lost = 0
-        is_new = game.step == 0  # else the screen is stale, and the game has brought what was on it
-        while True:
-            action = decide(eyes, view, is_new, sight, mind, game.step + t, record, row + t)
-            if t == until or over():
-                break  # it has seen what comes next, and that is all
+        won = lost = 0
+        # Of a game under way the screen is stale, and the game has brought what was on it.
+        action = decide(eyes, view, game.step == 0, sight, mind, game.step, record, row)
+        for t, delay in enumerate(emulator.delays(game, until), 1):
             acting = clock()
-            reward = act(choices[action], delays[t])
+            reward = act(choices[action], delay)
             emulator_seconds += clock() - acting
             if reward:
-                rewards[row + t] = reward
+                rewards[row + t - 1] = reward
                 won, lost = won + max(reward, 0), lost - min(reward, 0)
-            t += 1
-            is_new = True
+            # After the last step it sees what comes next, and that is all.
+            action = decide(eyes, view, True, sight, mind, game.step + t, record, row + t)
+            if over():
+                break
         now, before = (game.step + t) % 2, (game.step + t - 1) % 2
         after = replace(
             game,

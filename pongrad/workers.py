@@ -6,14 +6,14 @@ So a worker that dies loses nothing: another takes its place, and its piece is p
 
 import itertools
 import os
+import select
 import signal
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import connection
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any
 
 from pongrad.agent import Agent
 from pongrad.errors import UserError
@@ -223,7 +223,7 @@ class Workers:
                 busy = [worker for worker, keys in playing.items() if keys]
                 if not busy:
                     return
-                ready: Any = connection.wait(cast(Any, busy), timeout=0.1)
+                ready, _, _ = select.select(busy, (), (), 0.1)
                 for worker in ready:
                     for answer in worker.answers():
                         take(playing[worker].popleft(), _result(answer))
