@@ -11,9 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ import psutil
 from pongrad.agent import Agent
 from pongrad.games import FRAMES_A_STEP, Emulator, Game, Purpose
 from pongrad.learners import Learner, first_games, new_agent, new_learner, play_for
-from pongrad.play import Hand, Rollout, next_game, play_on
+from pongrad.play import Stretch, next_game
 from pongrad.recipes import Classic, Fast, Recipe
 from pongrad.shared import SharedAgent
-from pongrad.workers import Workers, cores
+from pongrad.workers import Workers
 
 UPDATES = {"fast": 8, "classic": 1}
 """How many updates' worth of play is measured at once: two to four seconds of each recipe."""
@@ -39,11 +38,11 @@ def bench(seconds: float, workers: int) -> dict[str, Any]:
 
     Args:
         seconds: of measuring, half for each recipe.
-        workers: processes that play.
+        workers: processes that play, and that replay.
 
     Returns:
         workers; of recipe fast emulator_frames_per_second (what the emulator alone makes of the same actions
-        from the same game states, all processes together, see `play_twice`), collect_frames_per_second,
+        from the same game states, all processes together, see `replay`), collect_frames_per_second,
         train_frames_per_second, collect_ratio and train_ratio (to the emulator's); of recipe classic
         classic_engine_frames_per_second and classic_script_frames_per_second: medians over the rounds;
         peak_rss_bytes (of all processes).
@@ -65,36 +64,36 @@ def _rounds(config: Recipe, workers: int, seconds: float, one_round: "_Round") -
     shared = SharedAgent(agent)
     with Workers(shared, workers) as team:
         updates = max(1, min(UPDATES[config.recipe], int(seconds / SECONDS_AN_UPDATE)))
-        measured = _Measured(config, agent, shared, team, updates)
-        for _ in measured.play(None):  # once for nothing: processes start, caches fill
-            pass
+        played = _Played(config, agent, shared, team, updates)
         end = time.monotonic() + seconds
         while not rounds or time.monotonic() < end:
-            rounds.append(one_round(measured, len(rounds)))
+            rounds.append(one_round(played, len(rounds)))
     return {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]}
 
 
-def _fast_round(measured: "_Measured", _: int) -> dict[str, float]:
-    emulator, collect = measured.collecting()
-    train = measured.training()
-    emulator_after, collect_after = measured.collecting()
+def _fast_round(played: "_Played", _: int) -> dict[str, float]:
+    before = played.emulator_rate()
+    collect = played.rate(learning=False)
+    between = played.emulator_rate()
+    train = played.rate(learning=True)
+    after = played.emulator_rate()
     return {
-        "emulator_frames_per_second": statistics.fmean([emulator, emulator_after]),
-        "collect_frames_per_second": statistics.fmean([collect, collect_after]),
+        "emulator_frames_per_second": statistics.fmean([before, between, after]),
+        "collect_frames_per_second": collect,
         "train_frames_per_second": train,
-        "collect_ratio": statistics.fmean([collect / emulator, collect_after / emulator_after]),
-        "train_ratio": train / statistics.fmean([emulator, emulator_after]),
+        "collect_ratio": collect / statistics.fmean([before, between]),
+        "train_ratio": train / statistics.fmean([between, after]),
     }
 
 
-def _classic_round(measured: "_Measured", number: int) -> dict[str, float]:
+def _classic_round(played: "_Played", number: int) -> dict[str, float]:
     return {
-        "classic_engine_frames_per_second": measured.training(),
+        "classic_engine_frames_per_second": played.rate(learning=True),
         "classic_script_frames_per_second": _script_rate(seed=number),
     }
 
 
-_Round = Callable[["_Measured", int], dict[str, float]]
+_Round = Callable[["_Played", int], dict[str, float]]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -117,8 +116,12 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-class _Measured:
-    """The first updates of a recipe, played again and again."""
+Recorded = list[tuple[Game, list[int], Game]]
+"""Of each stretch the game before it, the actions (Gymnasium's numbers), and the game after it."""
+
+
+class _Played:
+    """The first updates of a recipe: played again and again, and by the emulator alone."""
 
     def __init__(
         self, config: Recipe, agent: Agent, shared: SharedAgent, team: Workers, updates: int
@@ -129,61 +132,55 @@ class _Measured:
         self._team = team
         self._updates = updates
         self._learner = new_learner(config, agent)
+        self._recorded: Recorded = []
+        games = first_games(config, Purpose.BENCHMARK)
+        for played in self._play(None):
+            for place, stretches in enumerate(played):
+                for rollout, after in stretches:
+                    actions = [agent.actions[action] for action in rollout.actions]
+                    self._recorded.append((games[place], actions, after))
+                    games[place] = next_game(after, len(games))
+        self._frames = FRAMES_A_STEP * sum(len(actions) for _, actions, _ in self._recorded)
 
-    def play(self, learner: Learner | None, how: Callable[..., Hand] = play_on) -> Iterator[Rollout]:
-        """Play as training does, and learn if there is a learner."""
+    def _play(self, learner: Learner | None) -> Iterator[list[list[Stretch]]]:
         games = first_games(self._config, Purpose.BENCHMARK)
-        everything = play_for(learner, self._config, self._team, games, self._updates, how=how)
+        everything = play_for(learner, self._config, self._team, games, self._updates)
         for number, played in enumerate(everything):
             if learner:
                 learner.update(number, 0)
                 self._shared.publish(self._agent.network.weights)
-            for stretches in played:
-                yield from (rollout for rollout, _ in stretches)
+            yield played
 
-    def training(self) -> float:
-        """Frames a second, playing and learning."""
+    def rate(self, learning: bool) -> float:
+        """Frames a second, playing as training does, with or without the learning."""
         start = time.perf_counter()
-        steps = sum(len(rollout) for rollout in self.play(self._learner))
-        return FRAMES_A_STEP * steps / (time.perf_counter() - start)
+        for _ in self._play(self._learner if learning else None):
+            pass
+        return self._frames / (time.perf_counter() - start)
 
-    def collecting(self) -> tuple[float, float]:
-        """Frames a second of the emulator alone, and of playing without learning."""
-        start = time.perf_counter()
-        rollouts = list(self.play(None, play_twice))
-        seconds = time.perf_counter() - start
-        frames = FRAMES_A_STEP * sum(len(rollout) for rollout in rollouts)
-        emulator = sum(rollout.emulator_seconds for rollout in rollouts) / min(len(self._team), cores())
-        return frames / emulator, frames / (seconds - emulator)
+    def emulator_rate(self) -> float:
+        """Frames a second of the emulator alone: the workers share what was played and replay it at once."""
+        shares = [self._recorded[first :: len(self._team)] for first in range(len(self._team))]
+        return sum(self._team.ask(replay, shares))
 
 
-def play_twice(agent: Agent, games: Sequence[Game], steps: int, stride: int, emulator: Emulator) -> Hand:
-    """What `play_on` does, and then the same by the emulator alone, which `emulator_seconds` is the time of.
+def replay(agent: Agent, recorded: Recorded, emulator: Emulator) -> float:
+    """Frames a second of the emulator alone: it takes up each game and plays the same actions.
 
-    Alone it takes up the same game states and plays the same actions; nothing is looked at, decided, written
-    down or saved. It is the very emulator that played, in the same tenth of a second: another one in the
-    same process may be a hundredth slower or faster, for nothing but where its memory lies, and the machine
-    a tenth a moment later.
+    Nothing is looked at, decided, written down or saved. It is the very emulator that collects: another one
+    in the same process may be a hundredth slower or faster, for nothing but where its memory lies.
     """
-    hand = play_on(agent, games, steps, stride, emulator)
-    places = []
-    start_of_stretch = 0
-    for game, place in zip(games, hand.places, strict=True):
-        again = []
-        for played, _, after in place:
-            actions = hand.actions[start_of_stretch : start_of_stretch + played]
-            choices = [agent.actions[action] for action in actions]
-            delays = emulator.delays(game, played)
-            start = time.perf_counter()
-            emulator.restore(game)
-            for action, delay in zip(choices, delays, strict=True):
-                emulator.act(action, delay)
-            again.append((played, time.perf_counter() - start, after))
-            start_of_stretch += played + 1
-            game = next_game(after, stride)
-        places.append(again)
-    assert emulator.save() == after.emulator, "went another way"
-    return replace(hand, places=places)
+    frames, seconds = 0, 0.0
+    for game, actions, after in recorded:
+        delays = emulator.delays(game, len(actions))
+        start = time.perf_counter()
+        emulator.restore(game)
+        for action, delay in zip(actions, delays, strict=True):
+            emulator.act(action, delay)
+        seconds += time.perf_counter() - start
+        assert emulator.save() == after.emulator, "went another way"
+        frames += FRAMES_A_STEP * len(actions)
+    return frames / seconds if recorded else 0.0
 
 
 def _script_rate(seed: int, games: int = 11) -> float:

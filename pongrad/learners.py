@@ -10,7 +10,7 @@ from pongrad.agent import Agent
 from pongrad.games import Game, Purpose, seed_sequence
 from pongrad.network import Network
 from pongrad.optimisers import Optimiser
-from pongrad.play import Hand, Rollout, Stretch, next_game, play_on
+from pongrad.play import Rollout, Stretch, next_game
 from pongrad.ppo import PPO
 from pongrad.recipes import ACTIONS, Classic, Fast, Recipe
 from pongrad.reinforce import Reinforce
@@ -78,7 +78,6 @@ def play_for(
     games: Sequence[Game],
     times: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
-    how: Callable[..., Hand] = play_on,
 ) -> Generator[list[list[Stretch]]]:
     """Play what the recipe learns from, one update's worth after the other, and give it to the learner.
 
@@ -92,7 +91,6 @@ def play_for(
         games: to begin with.
         times: how many updates' worth; None: until nobody asks for more.
         stopping: asked ten times a second whether to break off.
-        how: plays a fixed length, see `Workers.advance`.
 
     Yields:
         What was played, as `Workers.advance` has it. Before asking for more, improve the weights and publish
@@ -102,7 +100,7 @@ def play_for(
         Interrupted, WorkersDied: see `Workers`.
     """
     if isinstance(config, Fast):
-        for played in workers.advance(games, config.rollout_steps, times, stopping, how):
+        for played in workers.advance(games, config.rollout_steps, times, stopping):
             _add(learner, itertools.chain(*played))
             yield played
         return

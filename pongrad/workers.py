@@ -132,7 +132,6 @@ class Workers:
         steps: int,
         times: int | None = None,
         stopping: Callable[[], bool] = lambda: False,
-        how: Callable[..., Hand] = play_on,
     ) -> Iterator[list[list[Stretch]]]:
         """Play all games on for exactly so many steps, and again, and again; see `play.play_on`.
 
@@ -150,7 +149,6 @@ class Workers:
             steps: to play in each at a time.
             times: how often; None: until nobody asks for more.
             stopping: asked ten times a second whether to break off.
-            how: a function that does what `play.play_on` does.
 
         Yields:
             The stretches played in the place of each game.
@@ -179,7 +177,7 @@ class Workers:
                 return None
             dealt = places.stop
             hand = [games[place % len(games)] for place in places]
-            return places, behind + time, (how, hand, steps, len(games))
+            return places, behind + time, (play_on, hand, steps, len(games))
 
         def take(places: range, answer: Hand) -> None:
             for place, stretches in zip(places, answer.stretches(), strict=True):
@@ -241,15 +239,19 @@ class Workers:
             ValueError: the emulator cannot take them up.
             WorkersDied: of taking them up.
         """
-        self.ask(_try_on, games)
+        self.ask(_try_on, [games])
 
-    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What `function(agent, *args, emulator)` gives in a worker."""
-        tasks = iter([(0, self._shared.published, (function, *args))])
-        answers: list[Any] = []
-        for _ in self._deal(lambda: next(tasks, None), lambda key, answer: answers.append(answer)):
+    def ask(self, function: Callable[..., Any], *shares: Sequence[Any]) -> list[Any]:
+        """What `function(agent, *args, emulator)` gives, in as many workers at once as there are shares.
+
+        As `map` does, it takes one of `args` from each of `shares`: the first worker gets their first items.
+        """
+        everything = list(zip(*shares, strict=True)) or [()]
+        tasks = iter([(i, self._shared.published, (function, *args)) for i, args in enumerate(everything)])
+        answers: dict[int, Any] = {}
+        for _ in self._deal(lambda: next(tasks, None), answers.__setitem__):
             pass
-        return answers[0]
+        return [answers[i] for i in range(len(everything))]
 
 
 class _Worker:

@@ -131,9 +131,9 @@ def test_a_worker_that_never_ends_is_replaced(real_games, tmp_path, monkeypatch)
     monkeypatch.setattr(workers, "SECONDS_A_TASK", 0.5)
     with Workers(SharedAgent(real_games.agent), 1) as team:
         with pytest.raises(WorkersDied, match=f"exit code -{signal.SIGPROF:d}"):
-            team.ask(spin, tmp_path / "log")
+            team.ask(spin, [tmp_path / "log"])
         assert (tmp_path / "log").read_text() == "x" * DEATHS
-        assert team.ask(greet, "again") == "hello again"
+        assert team.ask(greet, ["again"]) == ["hello again"]
 
 
 def under_way(real_games, **changes):
@@ -150,11 +150,11 @@ def test_an_emulator_state_that_asks_for_2_gigabytes_is_refused(real_games, team
     """The lengths of its parts stand in the state, here that of the last one."""
     state = bytearray(real_games.ends[0].emulator)
     state[24:28] = (2**31 - 1).to_bytes(4, "little")
-    before = team_of_one.ask(peak_memory)
+    (before,) = team_of_one.ask(peak_memory)
     team_of_one.try_on([under_way(real_games)])
     with pytest.raises(ValueError, match="cannot take up game 0"):
         team_of_one.try_on([under_way(real_games, emulator=bytes(state))])
-    after = team_of_one.ask(peak_memory)
+    (after,) = team_of_one.ask(peak_memory)
     assert after - before < 500_000
 
 
@@ -183,5 +183,5 @@ def test_what_fails_in_a_worker_is_raised_here(real_games):
         with pytest.raises(ValueError, match="broadcast"):
             list(team.finish([damaged]))
         with pytest.raises(ValueError, match="broadcast"):
-            team.ask(play, [damaged], 1)
+            team.ask(play, [[damaged]], [1])
         assert multiprocessing.active_children() == before  # nothing has happened to the worker
