@@ -1,12 +1,9 @@
 """An agent: a network with what it needs to see and to act, and its file."""
 
-import functools
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -88,19 +85,9 @@ class Agent:
         """
         mind = self.mind(self._stream, self.greedy if greedy is None else greedy)
         record = new_record(1, self.vision)
-        place = self.decider(eyes, self.vision.view, True, self._sight, mind, self._step, record, 0)
+        place = kernels.decide(eyes, self.vision.view, True, self._sight, mind, self._step, record, 0)
         self._step += 1
         return place
-
-    @functools.cached_property
-    def decider(self) -> Callable[..., int]:
-        """The kernel `decide`, compiled for an agent like this one: it takes its arguments' types on trust.
-
-        Numba would look for it by the types of all that it is given, at every step anew.
-        """
-        eyes, mind = self.vision.eyes(np.zeros(SCREEN, np.uint8)), self.mind(self._stream, self.greedy)
-        usual = eyes, self.vision.view, True, self._sight, mind, 0, new_record(1, self.vision), 0
-        return kernels.decide.compile(tuple(map(numba.typeof, usual)))
 
     def mind(self, stream: np.uint64, greedy: bool) -> Mind:
         """The agent as the kernel `decide` takes it, drawing its actions from this stream."""

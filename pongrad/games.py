@@ -9,9 +9,8 @@ import functools
 import itertools
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import ale_py
 import gymnasium
@@ -46,8 +45,7 @@ def seed_sequence(seed: int, purpose: Purpose, number: int = 0) -> np.random.See
     return np.random.SeedSequence(seed, spawn_key=(purpose, number))
 
 
-@dataclass(frozen=True)
-class Game:
+class Game(NamedTuple):
     """One game between two steps, and all that decides how it goes on but the agent.
 
     Attributes:

@@ -282,6 +282,32 @@ def decide(eyes, view, is_new, sight, mind, step, record, t):
 
 
 @njit(cache=True)
+def decisions(eyes, view, is_new, sight, mind, step, record, t, until, is_over):
+    """An agent that plays on: a generator that is asked for the next action as soon as the screen shows it.
+
+    A generator unpacks its arguments once. To unpack all that `decide` is given takes as long as the network.
+    Run it to its end, or it never lets go of its arrays.
+
+    Args:
+        eyes, view, sight, mind, record: see `decide`.
+        is_new, step, t: see `decide`, of the first step.
+        until: steps to play, at least 1.
+        is_over: bool [1], to be set by who plays when the game has ended.
+
+    Yields:
+        The place of each step's action. After the last one it sees what comes next, and that is all.
+    """
+    for _ in range(until):
+        yield decide(eyes, view, is_new, sight, mind, step, record, t)
+        is_new = True
+        step += 1
+        t += 1
+        if is_over[0]:
+            break
+    decide(eyes, view, is_new, sight, mind, step, record, t)
+
+
+@njit(cache=True)
 def take(offsets, pixels, values, steps, taken_offsets, taken_pixels, taken_values):
     """Copy the sparse inputs of these steps to `taken_pixels` and `taken_values`, one after the other."""
     for i in range(len(steps)):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pongrad import kernels
 from pongrad.agent import Agent
 from pongrad.games import LONGEST_GAME, Emulator, Game
 from pongrad.network import Array
@@ -59,7 +60,7 @@ def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
         if emulator.over():
             return
         offsets, pixels, values, *_ = record = new_record(1, vision)
-        action = agent.decider(eyes, vision.view, True, sight, mind, step, record, 0)
+        action = kernels.decide(eyes, vision.view, True, sight, mind, step, record, 0)
         hidden, up, value = think(agent, pixels[: offsets[1]], values[: offsets[1]])
         inputs = np.zeros(vision.size, np.float32)
         inputs[pixels[: offsets[1]]] = values[: offsets[1]]

@@ -6,12 +6,13 @@ twice, and comes out the same; the emulator it is given is only a tool.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter as clock
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pongrad import kernels
 from pongrad.agent import Agent
 from pongrad.games import Emulator, Game
 from pongrad.vision import Inputs, Record, Sight, Vision, new_record, new_sight
@@ -157,6 +158,9 @@ class _Player:
         self._emulator = emulator
         self._eyes, self._view = agent.vision.eyes(emulator.screen), agent.vision.view
         self._sight, self._record, self._rewards = _memory(room, agent.vision)
+        self._rewards[:] = 0
+        self._screens = [memoryview(pixels) for pixels in self._sight[0]]
+        self._is_over = np.zeros(1, np.bool_)
         self._row = 0
 
     def play(self, game: Game, until: int) -> tuple[int, float, Game]:
@@ -165,43 +169,51 @@ class _Player:
         start = clock()
         emulator.restore(game)
         emulator_seconds = clock() - start
-        seen, counts = sight = self._sight
+        counts, screens = self._sight[1], self._screens
         for screen, pixels in ((game.step, game.now), (game.step - 1, game.before)):
-            count = counts[screen % 2] = len(pixels) // seen.itemsize
-            seen[screen % 2, :count] = np.frombuffer(pixels, seen.dtype)
-        eyes, view, record = self._eyes, self._view, self._record
-        mind = agent.mind(game.stream, agent.greedy)
-        decide, act, over, choices = agent.decider, emulator.act, emulator.over, agent.actions
-        row, rewards = self._row, self._rewards
-        rewards[row : row + until] = 0
+            on = memoryview(pixels).cast("H")
+            screens[screen % 2][: len(on)] = on
+            counts[screen % 2] = len(on)
+        first, rewards, is_over = self._row, self._rewards, self._is_over
+        is_over[0] = False
+        actions = kernels.decisions(
+            self._eyes,
+            self._view,
+            game.step == 0,  # else the screen is stale, and the game has brought what was on it
+            self._sight,
+            agent.mind(game.stream, agent.greedy),
+            game.step,
+            self._record,
+            first,
+            until,
+            is_over,
+        )
+        act, over, choices = emulator.act, emulator.over, agent.actions
         won = lost = 0
-        # Of a game under way the screen is stale, and the game has brought what was on it.
-        action = decide(eyes, view, game.step == 0, sight, mind, game.step, record, row)
-        for t, delay in enumerate(emulator.delays(game, until), 1):
+        rows = range(first, first + until)
+        for action, delay, row in zip(actions, emulator.delays(game, until), rows, strict=False):
             acting = clock()
             reward = act(choices[action], delay)
             emulator_seconds += clock() - acting
             if reward:
-                rewards[row + t - 1] = reward
+                rewards[row] = reward
                 won, lost = won + max(reward, 0), lost - min(reward, 0)
-            # After the last step it sees what comes next, and that is all.
-            action = decide(eyes, view, True, sight, mind, game.step + t, record, row + t)
             if over():
-                break
-        now, before = (game.step + t) % 2, (game.step + t - 1) % 2
-        after = replace(
-            game,
+                is_over[0] = True
+        steps = row + 1 - first
+        now, before = (game.step + steps) % 2, (game.step + steps - 1) % 2
+        after = game._replace(
+            step=game.step + steps,
             emulator=emulator.save(),
             held=emulator.held,
-            before=seen[before, : counts[before]].tobytes(),
-            now=seen[now, : counts[now]].tobytes(),
-            step=game.step + t,
+            before=screens[before][: counts[before]].tobytes(),
+            now=screens[now][: counts[now]].tobytes(),
             won=game.won + won,
             lost=game.lost + lost,
             over=over(),
         )
-        self._row += t + 1
-        return t, emulator_seconds, after
+        self._row += steps + 1
+        return steps, emulator_seconds, after
 
     def hand(self, places: list[list[tuple[int, float, Game]]]) -> Hand:
         """All that has been played."""

@@ -1,7 +1,7 @@
 """The engine's games are Gymnasium's, and games are values: anybody can play on from them at any step."""
 
 import pickle
-from dataclasses import replace
+import sys
 from itertools import cycle
 
 import ale_py
@@ -10,7 +10,7 @@ import pytest
 
 from pongrad import classic, kernels
 from pongrad.errors import UserError
-from pongrad.games import Emulator, Game, Purpose
+from pongrad.games import Emulator, Purpose
 from pongrad.play import Rollout, play
 from pongrad.vision import Vision
 
@@ -69,7 +69,7 @@ def test_a_quarter_of_the_frames_is_sticky(emulator, new_game):
 def test_which_frames_are_sticky_does_not_depend_on_where_a_piece_begins(step, steps, emulator, new_game):
     game = new_game()
     want = emulator.delays(game, 3000)[step : step + steps]
-    assert emulator.delays(replace(game, step=step), steps) == want
+    assert emulator.delays(game._replace(step=step), steps) == want
 
 
 def test_the_frame_limit_cuts_a_game_off_as_in_gymnasium(env, emulator, new_agent, new_game):
@@ -89,7 +89,7 @@ def test_the_frame_limit_cuts_a_game_off_as_in_gymnasium(env, emulator, new_agen
             state[i : i + 4] = (108_000 - 20).to_bytes(4, "little")
         return bytes(state)
 
-    late = Game(**{**vars(stopped), "emulator": put_forward(stopped.emulator)})
+    late = stopped._replace(emulator=put_forward(stopped.emulator))
     (last,), (end,) = play(agent, [late], 50, emulator)
     assert len(last) == 5 and end.over and end.score == 0
 
@@ -141,6 +141,17 @@ def test_play_leaves_the_games_it_is_given_alone(real_games, emulator, same_roll
     assert pickle.dumps(game) == before
     same_rollout(first, second)
     assert first_end == second_end
+
+
+def test_play_lets_go_of_the_weights(new_agent, new_game, emulator):
+    """A compiled generator that is not run to its end never does."""
+    agent, game = new_agent(), new_game()
+    weights = agent.network.weights["W1"]
+    play(agent, [game], 30, emulator)
+    before = sys.getrefcount(weights)
+    for until in (1, 2, WHOLE_GAME):
+        play(agent, [game], until, emulator)
+    assert sys.getrefcount(weights) == before
 
 
 def test_no_two_games_share_their_randomness(new_game):
