@@ -4,6 +4,7 @@ All are measured in turn, round after round, so that a machine whose speed drift
 trust the ratios.
 """
 
+import itertools
 import re
 import statistics
 import subprocess
@@ -37,7 +38,7 @@ def bench(seconds: float, workers: int) -> dict[str, Any]:
     """Measure for about so many seconds (at least one round of each recipe).
 
     Args:
-        seconds: of measuring, half for each recipe.
+        seconds: of measuring, three quarters of them for recipe fast.
         workers: processes that play, and that replay.
 
     Returns:
@@ -48,12 +49,12 @@ def bench(seconds: float, workers: int) -> dict[str, Any]:
         peak_rss_bytes (of all processes).
     """
     with _peak_rss() as peak:
-        fast = _rounds(Fast(seed=0, learning_rate=0.0), workers, seconds / 2, _fast_round)
-        classic = _rounds(Classic(seed=0, learning_rate=0.0), workers, seconds / 2, _classic_round)
+        fast = _medians(Fast(seed=0, learning_rate=0.0), workers, seconds * 0.75, _fast_rounds)
+        classic = _medians(Classic(seed=0, learning_rate=0.0), workers, seconds * 0.25, _classic_rounds)
     return {"workers": workers, **fast, **classic, "peak_rss_bytes": peak[0]}
 
 
-def _rounds(config: Recipe, workers: int, seconds: float, one_round: "_Round") -> dict[str, float]:
+def _medians(config: Recipe, workers: int, seconds: float, measure: "_Rounds") -> dict[str, float]:
     """Medians over as many rounds as fit.
 
     With the learning rate of 0 that `config` has, the same games come out every time, and the learner works
@@ -66,34 +67,39 @@ def _rounds(config: Recipe, workers: int, seconds: float, one_round: "_Round") -
         updates = max(1, min(UPDATES[config.recipe], int(seconds / SECONDS_AN_UPDATE)))
         played = _Played(config, agent, shared, team, updates)
         end = time.monotonic() + seconds
-        while not rounds or time.monotonic() < end:
-            rounds.append(one_round(played, len(rounds)))
+        for each in measure(played):
+            rounds.append(each)
+            if time.monotonic() >= end:
+                break
     return {key: round(statistics.median(each[key] for each in rounds), 4) for key in rounds[0]}
 
 
-def _fast_round(played: "_Played", _: int) -> dict[str, float]:
+def _fast_rounds(played: "_Played") -> Iterator[dict[str, float]]:
     before = played.emulator_rate()
-    collect = played.rate(learning=False)
-    between = played.emulator_rate()
-    train = played.rate(learning=True)
-    after = played.emulator_rate()
-    return {
-        "emulator_frames_per_second": statistics.fmean([before, between, after]),
-        "collect_frames_per_second": collect,
-        "train_frames_per_second": train,
-        "collect_ratio": collect / statistics.fmean([before, between]),
-        "train_ratio": train / statistics.fmean([between, after]),
-    }
+    while True:
+        collect = played.rate(learning=False)
+        between = played.emulator_rate()
+        train = played.rate(learning=True)
+        after = played.emulator_rate()
+        yield {
+            "emulator_frames_per_second": statistics.fmean([before, between, after]),
+            "collect_frames_per_second": collect,
+            "train_frames_per_second": train,
+            "collect_ratio": collect / statistics.fmean([before, between]),
+            "train_ratio": train / statistics.fmean([between, after]),
+        }
+        before = after
 
 
-def _classic_round(played: "_Played", number: int) -> dict[str, float]:
-    return {
-        "classic_engine_frames_per_second": played.rate(learning=True),
-        "classic_script_frames_per_second": _script_rate(seed=number),
-    }
+def _classic_rounds(played: "_Played") -> Iterator[dict[str, float]]:
+    for seed in itertools.count():
+        yield {
+            "classic_engine_frames_per_second": played.rate(learning=True),
+            "classic_script_frames_per_second": _script_rate(seed),
+        }
 
 
-_Round = Callable[["_Played", int], dict[str, float]]
+_Rounds = Callable[["_Played"], Iterator[dict[str, float]]]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -121,7 +127,11 @@ Recorded = list[tuple[Game, list[int], Game]]
 
 
 class _Played:
-    """The first updates of a recipe: played again and again, and by the emulator alone."""
+    """A few updates of a recipe: played again and again, and by the emulator alone.
+
+    Training goes on for long, so an update is played and not measured before them, to which nobody is ready,
+    and one after them, for whoever waits for the last games.
+    """
 
     def __init__(
         self, config: Recipe, agent: Agent, shared: SharedAgent, team: Workers, updates: int
@@ -134,29 +144,28 @@ class _Played:
         self._learner = new_learner(config, agent)
         self._recorded: Recorded = []
         games = first_games(config, Purpose.BENCHMARK)
-        for played in self._play(None):
+        for number, played in enumerate(self._play(None)):
             for place, stretches in enumerate(played):
                 for rollout, after in stretches:
-                    actions = [agent.actions[action] for action in rollout.actions]
-                    self._recorded.append((games[place], actions, after))
+                    if 1 <= number <= updates:
+                        actions = [agent.actions[action] for action in rollout.actions]
+                        self._recorded.append((games[place], actions, after))
                     games[place] = next_game(after, len(games))
         self._frames = FRAMES_A_STEP * sum(len(actions) for _, actions, _ in self._recorded)
 
     def _play(self, learner: Learner | None) -> Iterator[list[list[Stretch]]]:
         games = first_games(self._config, Purpose.BENCHMARK)
-        everything = play_for(learner, self._config, self._team, games, self._updates)
+        everything = play_for(learner, self._config, self._team, games, 1 + self._updates + 1)
         for number, played in enumerate(everything):
+            yield played
             if learner:
                 learner.update(number, 0)
                 self._shared.publish(self._agent.network.weights)
-            yield played
 
     def rate(self, learning: bool) -> float:
         """Frames a second, playing as training does, with or without the learning."""
-        start = time.perf_counter()
-        for _ in self._play(self._learner if learning else None):
-            pass
-        return self._frames / (time.perf_counter() - start)
+        ends = [time.perf_counter() for _ in self._play(self._learner if learning else None)]
+        return self._frames / (ends[self._updates] - ends[0])
 
     def emulator_rate(self) -> float:
         """Frames a second of the emulator alone: the workers share what was played and replay it at once."""

@@ -141,8 +141,7 @@ class Workers:
         any).
 
         A game that ends is followed by the one numbered `len(games)` after it. Workers are dealt many games
-        at once, for every answer interrupts somebody; only the last time fewer and fewer, so that all are
-        done at nearly the same time.
+        at once, for every answer interrupts somebody.
 
         Args:
             games: games that are not over.
@@ -161,15 +160,14 @@ class Workers:
         behind = self._shared.published - 1
         dealt = out = 0  # places dealt, and times yielded
         played: dict[int, list[Stretch]] = {}
+        most = max(1, len(games) // (2 * len(self._team)))
 
         def next_hand() -> _Task | None:
             nonlocal dealt
             time, first = divmod(dealt, len(games))
             if time == times or time > out + 1:
                 return None
-            left = len(games) - first
-            most = max(1, (left if time + 1 == times else len(games)) // (2 * len(self._team)))
-            places = range(dealt, dealt + min(left, most))
+            places = range(dealt, dealt + min(most, len(games) - first))
             if time > out:  # these have still to be played on from
                 ready = itertools.takewhile(lambda place: place - len(games) in played, places)
                 places = places[: len(list(ready))]
