@@ -129,8 +129,8 @@ Recorded = list[tuple[Game, list[int], Game]]
 class _Played:
     """A few updates of a recipe: played again and again, and by the emulator alone.
 
-    Training goes on for long, so an update is played and not measured before them, to which nobody is ready,
-    and one after them, for whoever waits for the last games.
+    Two more are played and not timed, for training knows neither: one before them, which begins with idle
+    workers, and one after them, at whose end one worker waits for the other.
     """
 
     def __init__(
