@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from pongrad import kernels, storage
 from pongrad.errors import UserError
-from pongrad.games import SCREEN, environment_options
+from pongrad.games import SCREEN, action_names
 from pongrad.network import Array, Network
 from pongrad.vision import Eyes, Vision, new_record, new_sight
 
-FORMAT = "pongrad-agent-3"
+FORMAT = "pongrad-agent-4"
 LARGEST = 2**28
 """Bytes that a first layer read from 8 bits a weight may take up."""
 
 CHAMPION = Path(__file__).with_name("champion.safetensors")
 
-Mind = tuple[tuple[Array, ...], np.uint64, bool]
-"""Weights, random stream and whether to be greedy: what the kernel `decide` needs of an agent."""
+Mind = tuple[tuple[Array, ...], int, np.uint64, bool]
+"""Weights, number of logits, random stream, whether to be greedy: what `kernels.decide` needs of an agent."""
 
 
 @dataclass
@@ -28,16 +28,19 @@ class Agent:
     """Plays from pixels.
 
     Attributes:
-        network: from pixels to the logit of UP and, if it has a second output, the value of what it sees.
+        network: from pixels to a logit for each action and, after them, the value of what it sees; or, of two
+            actions, to a single logit, that of the first.
         game: the Gymnasium id of the game it plays.
-        actions: the emulator's actions it chooses from, UP first.
+        actions: Gymnasium's numbers of the actions it chooses from.
+        action_names: what the emulator calls each.
         vision: how it looks at the screen.
-        greedy: whether it plays its likelier action by default, instead of drawing one.
+        greedy: whether it plays its likeliest action by default, instead of drawing one.
     """
 
     network: Network
     game: str
     actions: tuple[int, ...]
+    action_names: tuple[str, ...]
     vision: Vision = field(default_factory=Vision)
     greedy: bool = False
 
@@ -46,7 +49,7 @@ class Agent:
 
     def __repr__(self) -> str:
         play = "greedy" if self.greedy else "sampled"
-        return f"Agent({self.game}, actions {self.actions}, {play}, {self.network})"
+        return f"Agent({self.game}, {'/'.join(self.action_names)}, {play}, {self.network})"
 
     def reset(self, seed: int | None = None) -> None:
         """Forget the last screen; call it after each `env.reset()`.
@@ -63,7 +66,7 @@ class Agent:
 
         Args:
             observation: uint8 [210, 160, 3], as `gymnasium.make("ALE/Pong-v5")` gives it.
-            greedy: the likelier action (True) or a drawn one (False); None: the agent's own way.
+            greedy: the likeliest action (True) or a drawn one (False); None: the agent's own way.
 
         Returns:
             The number to give to `env.step`.
@@ -91,13 +94,19 @@ class Agent:
 
     def mind(self, stream: np.uint64, greedy: bool) -> Mind:
         """The agent as the kernel `decide` takes it, drawing its actions from this stream."""
-        return tuple(self.network.weights.values()), stream, greedy
+        return tuple(self.network.weights.values()), self.logits, stream, greedy
+
+    @property
+    def logits(self) -> int:
+        """How many of the network's outputs are logits: one for each action, or one alone for two actions."""
+        return 1 if self.network.outputs == 1 else len(self.actions)
 
     def description(self) -> dict[str, Any]:
         """Everything but the weights, as JSON can hold it."""
         return {
             "game": self.game,
             "actions": list(self.actions),
+            "action_names": list(self.action_names),
             "vision": asdict(self.vision),
             "greedy": self.greedy,
         }
@@ -109,6 +118,7 @@ class Agent:
             Network(weights),
             description["game"],
             tuple(description["actions"]),
+            tuple(description["action_names"]),
             _vision(description),
             description["greedy"],
         )
@@ -166,7 +176,6 @@ class Agent:
             ValueError: that.
             UserError: the game is unknown.
         """
-        environment_options(self.game)
         size = self.vision.size
         for name, array in self.network.weights.items():
             if array.ndim != 2 or len(array) != size or array.dtype not in (np.float32, np.float64):
@@ -174,10 +183,10 @@ class Agent:
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} has weights that are not finite")
             size = array.shape[1]
-        if not all(isinstance(action, int) and 0 <= action < 6 for action in self.actions):
-            raise ValueError(f"actions {self.actions}, want numbers from 0 to 5")
-        if size not in (1, 2) or len(self.actions) != 2:
-            raise ValueError(f"{len(self.actions)} actions from {size} outputs, want 2 from 1 or 2")
+        if self.action_names != tuple(map(dict(enumerate(action_names(self.game))).get, self.actions)):
+            raise ValueError(f"actions {self.actions} of {self.game} are not called {self.action_names}")
+        if size != len(self.actions) + 1 and (size, len(self.actions)) != (1, 2):
+            raise ValueError(f"{len(self.actions)} actions from {size} outputs, want one more, or 2 from 1")
 
 
 def _vision(description: dict[str, Any]) -> Vision:

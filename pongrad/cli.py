@@ -34,7 +34,7 @@ class Evaluate:
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Processes that play."""
     greedy: bool = False
-    """Always play the likelier action."""
+    """Always play the likeliest action."""
     sample: bool = False
     """Draw every action by its probability, as in training."""
     json: bool = False
@@ -55,7 +55,7 @@ class Evaluate:
         if self.greedy or self.sample:
             agent = replace(agent, greedy=self.greedy)
         if not self.json:
-            how = "the likelier action" if agent.greedy else "an action drawn by its probability"
+            how = "the likeliest action" if agent.greedy else "an action drawn by its probability"
             print(f"{self.games} fresh games of {agent.game}, always playing {how}", flush=True)
 
         def show(game: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import ale_py
 import numpy as np
+from ale_py import Action
 from numpy.typing import NDArray
 
 from pongrad import stages
@@ -29,10 +30,8 @@ FRAME = 3
 
 POINTS = 21
 _TWO_PLAYERS = 3
-_ACTIONS = {0: 0, 1: 3, -1: 4}
-"""The emulator's number for staying, going up and going down ..."""
-_SERVING = {0: 1, 1: 11, -1: 12}
-"""... and for the same with the button pressed."""
+_MOVES = {0: Action.NOOP, 1: Action.RIGHT, -1: Action.LEFT}
+"""What the joystick does for a person's move: nothing, up, down."""
 _SERVE_FRAMES = 8
 _PERIOD = 1 / 60
 _LONGEST_PERIOD = 1.05 * _PERIOD
@@ -79,15 +78,18 @@ class Duel:
         """Whether somebody has won."""
         return max(self.points) >= POINTS
 
-    def act(self, left: int, right: int, serve: bool) -> None:
+    def act(self, left: int, right: Action, serve: bool) -> None:
         """Play one frame.
 
         Args:
-            left, right: where each paddle goes: 1 up, -1 down, 0 nowhere.
+            left: where the left paddle goes: 1 up, -1 down, 0 nowhere.
+            right: the right player's action.
             serve: whether both press the button; whose turn it is, serves.
         """
-        codes = _SERVING if serve else _ACTIONS
-        rewards = self._ale.act(np.array([codes[right], codes[left]], np.int32))
+        actions = [right, _MOVES[left]]
+        if serve:
+            actions = [_with_fire(action) for action in actions]
+        rewards = self._ale.act(np.array([action.value for action in actions], np.int32))
         self.points[0] += int(rewards[1] > 0)
         self.points[1] += int(rewards[0] > 0)
         self._ale.getScreen(self._flat)
@@ -95,6 +97,12 @@ class Duel:
     def picture(self) -> NDArray[np.uint8]:
         """The screen in colours, uint8 [210, 160, 3]."""
         return self._ale.getScreenRGB().reshape(*SCREEN, 3)
+
+
+def _with_fire(action: Action) -> Action:
+    """The same with the button pressed."""
+    name = action.name.removesuffix("FIRE")
+    return Action.FIRE if name in ("", "NOOP") else getattr(Action, name + "FIRE")
 
 
 class Opponent:
@@ -108,9 +116,10 @@ class Opponent:
         """A new game: forget what was seen."""
         self._agent.reset()
 
-    def decide(self, screen: NDArray[np.uint8]) -> int:
-        """Where its paddle goes for the next four frames: 1 up, -1 down."""
-        return (1, -1)[self._agent.decide(self._agent.vision.eyes(screen))]
+    def decide(self, screen: NDArray[np.uint8]) -> Action:
+        """What it does for the next four frames."""
+        name = self._agent.action_names[self._agent.decide(self._agent.vision.eyes(screen))]
+        return getattr(Action, name)
 
 
 class Play:
@@ -131,7 +140,7 @@ class Play:
         self._opponent = Opponent(Agent.load(self._opponents[0][1]))
         self._duel = Duel(seed)
         self._move, self._serve, self._paused = 0, 0, False
-        self._frames, self._answer = 0, 0
+        self._frames, self._answer = 0, Action.NOOP
         self._changed = asyncio.Event()
         self._hall: Hall | None = None
         self._problem = ""
@@ -142,7 +151,7 @@ class Play:
         {"move": 1 | 0 | -1}, {"serve": 1}, {"pause": true | false}, {"rematch": 1} or {"opponent": number}.
         """
         match command:
-            case {"move": int(move), **rest} if move in _ACTIONS and not rest:
+            case {"move": int(move), **rest} if move in _MOVES and not rest:
                 if move == self._move:
                     return
                 self._move = move

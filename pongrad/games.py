@@ -179,6 +179,7 @@ class Emulator:
     Attributes:
         screen: uint8 [210, 160], the palette index of every pixel.
         held: the action the joystick was held in on the last frame.
+        action_names: what the cartridge's actions are called, in Gymnasium's order.
         over: says whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames.
     """
 
@@ -194,9 +195,11 @@ class Emulator:
         self._ale = _load_cartridge(options)
         self._act, self._get_screen = self._ale.act, self._ale.getScreen
         self.over: Callable[[], bool] = self._ale.game_over
-        actions = [action.value for action in self._ale.getMinimalActionSet()]
+        actions = self._ale.getMinimalActionSet()
+        self.action_names = tuple(action.name for action in actions)
+        codes = [action.value for action in actions]
         self._joystick = {  # in each frame of a step, by what it was held in, the new action and its delay
-            (held, action, delay): [actions[held]] * delay + [actions[action]] * (self._frame_skip - delay)
+            (held, action, delay): [codes[held]] * delay + [codes[action]] * (self._frame_skip - delay)
             for held, action in itertools.product(range(len(actions)), repeat=2)
             for delay in range(self._frame_skip + 1)
         }
@@ -283,6 +286,16 @@ class Emulator:
             self.held = action
         self._get_screen(self.screen)
         return reward, frames
+
+
+@functools.cache
+def action_names(game_id: str) -> tuple[str, ...]:
+    """What the actions of a game are called, in Gymnasium's order: the emulator's minimal action set.
+
+    Raises:
+        UserError: Gymnasium knows no such Atari game.
+    """
+    return Emulator(game_id).action_names
 
 
 @functools.lru_cache(1024)

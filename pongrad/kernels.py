@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 MOST_POINTS = 64
-"""So many points of a screen `relative_offsets` looks at, the upper ones."""
+"""A screen's relative offsets are those of so many points at most, the upper ones."""
 
 
 @njit(cache=True)
@@ -120,65 +120,100 @@ def side_by_side(before, now, size, pixels, values):
 
 
 @njit(cache=True)
-def relative_offsets(now, rows, columns, strip_width, first, pixels, values):
-    """Write how any two of the pixels that are on lie to each other; return how many inputs that is.
+def points(pixels, columns, strip_width, rows, strips):
+    """Write each point's row and strip of columns to `rows` and `strips`; return the number of points.
 
-    An input stands for two strips of columns and an offset: one pixel lies in the left strip, another in the
-    right one and so many rows below it (pairwise relative offsets in space, Liang et al. 2016, "State of the
-    Art Control of Atari Games Using Shallow Reinforcement Learning"). Pixels of one row and one strip are
-    one point, and of more than `MOST_POINTS` points only the upper ones count.
+    Pixels of one row and one strip are one point. At most `MOST_POINTS` points are written, the upper ones.
 
     Args:
-        now: uint16, ascending pixels that are on.
-        rows, columns: of the screen.
+        pixels: uint16, ascending pixels that are on.
+        columns: of the screen.
         strip_width: columns of a strip.
-        first: the number of the first such input; there are 2 rows - 1 for any two strips.
-        pixels: uint16, receives the inputs.
-        values: int8, receives a 1 for each.
+        rows, strips: int64 [MOST_POINTS], receive them.
     """
-    places = np.empty((2, MOST_POINTS), np.int64)
-    row, strip = places[0], places[1]
-    points = count = 0
-    for k in range(len(now)):
-        here, there = now[k] // columns, now[k] % columns // strip_width
-        if points > 0 and here == row[points - 1] and there == strip[points - 1]:
+    count = 0
+    for k in range(len(pixels)):
+        row, strip = pixels[k] // columns, pixels[k] % columns // strip_width
+        if count > 0 and row == rows[count - 1] and strip == strips[count - 1]:
             continue
-        if points == MOST_POINTS:
+        if count == MOST_POINTS:
             break
-        row[points], strip[points] = here, there
-        for i in range(points):
-            left, right, below = strip[i], there, here - row[i]
-            if left > right:
-                left, right, below = right, left, -below
-            both = right * (right + 1) // 2 + left
-            pixels[count] = first + both * (2 * rows - 1) + below + rows - 1
-            values[count] = 1
-            count += 1
-        points += 1
+        rows[count], strips[count] = row, strip
+        count += 1
     return count
 
 
 @njit(cache=True)
-def first_output(pixels, values, weights):
-    """The network's first output for one sparse input: the same sums, in the same order, as its layers'.
+def offsets_in_space(rows, strips, height, first, pixels, values):
+    """Write the relative offsets of every two points of one screen; return how many inputs they are.
+
+    An input stands for two strips of columns and a difference of rows: one point lies in the left strip,
+    another in the right one and so many rows below it (PROS features; Liang et al. 2016, "State of the Art
+    Control of Atari Games Using Shallow Reinforcement Learning").
+
+    Args:
+        rows, strips: int64, of each point; see `points`.
+        height: rows of the screen.
+        first: the number of the first such input; there are 2 height - 1 for any two strips.
+        pixels: uint16, receives the inputs.
+        values: int8, receives a 1 for each.
+    """
+    count = 0
+    for j in range(len(rows)):
+        for i in range(j):
+            left, right, below = strips[i], strips[j], rows[j] - rows[i]
+            if left > right:
+                left, right, below = right, left, -below
+            both = right * (right + 1) // 2 + left
+            pixels[count] = first + both * (2 * height - 1) + below + height - 1
+            values[count] = 1
+            count += 1
+    return count
+
+
+@njit(cache=True)
+def offsets_in_time(rows, strips, old_rows, old_strips, height, strip_count, first, pixels, values):
+    """Write the relative offsets of each point to every point of the screen before; return their number.
+
+    An input stands for the point's strip, the older point's strip and the difference of their rows (PROT
+    features of Liang et al. 2016). Of the same object they tell its velocity, wherever it is.
+
+    Args:
+        rows, strips, old_rows, old_strips: int64, of each point of this screen and of the one before.
+        height, strip_count: rows and strips of a screen.
+        first: the number of the first such input; there are strip_count^2 (2 height - 1).
+        pixels: uint16, receives the inputs.
+        values: int8, receives a 1 for each.
+    """
+    count = 0
+    for j in range(len(rows)):
+        for i in range(len(old_rows)):
+            both = strips[j] * strip_count + old_strips[i]
+            pixels[count] = first + both * (2 * height - 1) + rows[j] - old_rows[i] + height - 1
+            values[count] = 1
+            count += 1
+    return count
+
+
+@njit(cache=True)
+def first_outputs(pixels, values, weights, count):
+    """The network's first `count` outputs for one sparse input: the same sums, in its layers' order.
 
     Args:
         pixels, values: the sparse input.
         weights: a tuple of [inputs, units] arrays, bottom first, with a ReLU between any two.
+        count: how many outputs are needed.
     """
     out = np.zeros(weights[0].shape[1], weights[0].dtype)
     add_rows(pixels, values, weights[0], out)
     for layer in range(1, len(weights)):
         w, below = weights[layer], out
+        out = np.zeros(w.shape[1] if layer < len(weights) - 1 else count, w.dtype)
         for i in range(len(below)):
-            below[i] = max(below[i], 0)
-        out = np.zeros(w.shape[1] if layer < len(weights) - 1 else 1, w.dtype)
-        for unit in range(len(out)):
-            total = out[unit]
-            for i in range(len(below)):
-                total += below[i] * w[i, unit]
-            out[unit] = total
-    return out[0]
+            if below[i] > 0:  # the ReLU
+                for unit in range(len(out)):
+                    out[unit] += below[i] * w[i, unit]
+    return out
 
 
 @njit(cache=True)
@@ -212,13 +247,36 @@ def uniform(key, step):
 
 
 @njit(cache=True)
-def choose(logit, draw, greedy):
-    """0 (UP) or 1 (DOWN): UP where `draw`, uniform in [0, 1), falls below sigmoid(logit).
+def choose(logits, draw, greedy):
+    """Choose an action by its probability, or greedily the likeliest one.
 
-    Greedy: the likelier action. sigmoid is written with tanh so that it never overflows.
+    Args:
+        logits: one for each action, their softmax are the probabilities; or a single one z of two actions,
+            sigmoid(z) is the probability of the first.
+        draw: uniform in [0, 1).
+        greedy: whether to choose the likeliest action, the first of several.
+
+    Returns:
+        The action's place, and the logarithm of its probability.
     """
-    threshold = 0.5 if greedy else draw
-    return 0 if threshold < 0.5 * (1 + np.tanh(0.5 * logit)) else 1
+    if len(logits) == 1:  # sigmoid is written with tanh so that it never overflows
+        z = logits[0]
+        threshold = 0.5 if greedy else draw
+        action = 0 if threshold < 0.5 * (1 + np.tanh(0.5 * z)) else 1
+        z = float(z if action == 0 else -z)
+        return action, min(z, 0.0) - np.log1p(np.exp(-abs(z)))
+    action = int(np.argmax(logits))
+    largest = logits[action]
+    total = 0.0
+    for logit in logits:
+        total += np.exp(float(logit - largest))
+    if not greedy:
+        left = draw * total
+        for action in range(len(logits)):
+            left -= np.exp(float(logits[action] - largest))
+            if left < 0:
+                break
+    return action, float(logits[action] - largest) - np.log(total)
 
 
 @njit(cache=True)
@@ -228,13 +286,14 @@ def observe(view, sight, step, pixels, values):
     Args:
         view: what the network is given of two screens, see `vision.Vision.view`:
             pair: whether it is both side by side, or their difference;
-            strip_width: columns of a strip, see `relative_offsets`, or 0;
+            strip_width: columns of a strip, see `points`; 0: no relative offsets;
+            in_time: whether relative offsets to the screen before are among them;
             rows, columns: of a screen.
         sight, step: see `decide`; `sight` holds the screen of this step and the one before.
         pixels: uint16, receives them.
         values: int8, receives their values.
     """
-    pair, strip_width, rows, columns = view
+    pair, strip_width, in_time, rows, columns = view
     seen, counts = sight
     now = seen[step % 2, : counts[step % 2]]
     before = seen[1 - step % 2, : counts[1 - step % 2]]
@@ -243,9 +302,20 @@ def observe(view, sight, step, pixels, values):
         count = side_by_side(before if step > 0 else before[:0], now, rows * columns, pixels, values)
     elif step > 0:
         count = difference(before, now, pixels, values)
-    if strip_width > 0:
-        first = (1 + pair) * rows * columns
-        count += relative_offsets(now, rows, columns, strip_width, first, pixels[count:], values[count:])
+    if strip_width == 0:
+        return count
+    first, strips = (1 + pair) * rows * columns, (columns - 1) // strip_width + 1
+    places = np.empty((4, MOST_POINTS), np.int64)
+    points_now = points(now, columns, strip_width, places[0], places[1])
+    new = places[:2, :points_now]
+    count += offsets_in_space(new[0], new[1], rows, first, pixels[count:], values[count:])
+    if in_time and step > 0:
+        first += strips * (strips + 1) // 2 * (2 * rows - 1)
+        points_before = points(before, columns, strip_width, places[2], places[3])
+        old = places[2:, :points_before]
+        count += offsets_in_time(
+            new[0], new[1], old[0], old[1], rows, strips, first, pixels[count:], values[count:]
+        )
     return count
 
 
@@ -259,25 +329,24 @@ def decide(eyes, view, is_new, sight, mind, step, record, t):
         is_new: whether the screen has still to be looked at; if not, `sight` already holds it.
         sight: pixels, uint16 [2, size], and counts, int64 [2]: in row `step % 2` the pixels that are on
             in the screen of this step, in the other row those of the step before.
-        mind: weights, stream and greedy, see `first_output`, `uniform` and `choose`.
+        mind: weights, number of logits, stream and greedy, see `first_outputs`, `uniform` and `choose`.
         step: counts the game's steps.
-        record: offsets, pixels, values (see the header), actions (uint8) and logits (float64), all written
-            at place `t`.
+        record: offsets, pixels, values (see the header), actions (uint8) and the logarithms of their
+            probabilities (float64), all written at place `t`.
 
     Returns:
         The place of the chosen action.
     """
     seen, counts = sight
-    weights, stream, greedy = mind
-    offsets, pixels, values, actions, logits = record
+    weights, logit_count, stream, greedy = mind
+    offsets, pixels, values, actions, log_probabilities = record
     start = offsets[t]
     if is_new:
         counts[step % 2] = look(eyes, pixels[start:], seen[step % 2])
     end = start + observe(view, sight, step, pixels[start:], values[start:])
     offsets[t + 1] = end
-    logit = first_output(pixels[start:end], values[start:end], weights)
-    logits[t] = logit
-    actions[t] = choose(logit, uniform(stream, np.uint64(step)), greedy)
+    logits = first_outputs(pixels[start:end], values[start:end], weights, logit_count)
+    actions[t], log_probabilities[t] = choose(logits, uniform(stream, np.uint64(step)), greedy)
     return actions[t]
 
 

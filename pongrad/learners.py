@@ -7,12 +7,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from pongrad.agent import Agent
-from pongrad.games import Game, Purpose, seed_sequence
+from pongrad.games import Game, Purpose, action_names, seed_sequence
 from pongrad.network import Network
 from pongrad.optimisers import Optimiser
 from pongrad.play import Rollout, Stretch, next_game
 from pongrad.ppo import PPO
-from pongrad.recipes import ACTIONS, Classic, Fast, Recipe
+from pongrad.recipes import Classic, Fast, Recipe
 from pongrad.reinforce import Reinforce
 from pongrad.vision import Vision
 from pongrad.workers import Workers
@@ -21,7 +21,10 @@ FIRST_WEIGHTS = 0.05
 """Recipe fast's first layer begins so small that what it learns soon outweighs what it was born with."""
 
 LOGIT_SCALE = 0.01
-"""So that UP and DOWN are equally likely at first."""
+"""So that all actions are equally likely at first."""
+
+ARTICLE_ACTIONS = (2, 3)
+"""Gymnasium's numbers of the two actions that the article uses: up and down in Pong."""
 
 
 class Learner(Protocol):
@@ -41,27 +44,32 @@ class Learner(Protocol):
 def new_agent(config: Recipe) -> Agent:
     """An agent with random weights, as the recipe starts with."""
     rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
+    names = action_names(config.game)
+    actions: Sequence[int]
     match config:
         case Fast():
-            vision = Vision(outline=True, pair=True, strip_width=8)
-            network = Network.random((vision.size, config.num_hidden_layer_neurons, 2), rng)
+            actions = range(len(names))
+            vision = Vision(outline=True, pair=True, strip_width=8, offsets_in_time=True)
+            network = Network.random((vision.size, config.num_hidden_layer_neurons, len(names) + 1), rng)
             network.weights["W1"] *= FIRST_WEIGHTS * np.sqrt(vision.size)
-            network.weights["W2"][:, 0] *= LOGIT_SCALE
+            network.weights["W2"][:, :-1] *= LOGIT_SCALE
         case Classic():
+            actions = ARTICLE_ACTIONS
             vision = Vision()
             network = Network.random((vision.size, config.num_hidden_layer_neurons, 1), rng)
         case _:
             raise TypeError(config)
-    return Agent(network, config.game, ACTIONS[config.game], vision)
+    return Agent(network, config.game, tuple(actions), tuple(names[action] for action in actions), vision)
 
 
 def new_learner(config: Recipe, agent: Agent) -> Learner:
     """The recipe's learner, to improve this agent."""
     match config:
         case Fast():
-            return PPO(agent.network, config)
+            return PPO(agent.network, agent.action_names, config)
         case Classic():
-            return Reinforce(agent.network, config.gamma, config.learning_rate, config.decay_rate)
+            rates = config.gamma, config.learning_rate, config.decay_rate
+            return Reinforce(agent.network, agent.action_names, *rates)
         case _:
             raise TypeError(config)
 

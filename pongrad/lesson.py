@@ -80,9 +80,11 @@ def preprocessing(agent: Agent, screen: np.ndarray, moment: Moment) -> Figure:
 def network(agent: Agent) -> Figure:
     """The network's layers as columns, as wide as their numbers of weights are written between them."""
     arrays = list(agent.network.weights.items())
-    outputs = ["probability\nof UP", "expected\npoints"][: arrays[-1][1].shape[1]]
+    outputs = "probability of\n" + (agent.action_names[0] if agent.logits == 1 else "each action")
+    if agent.network.outputs > agent.logits:
+        outputs += ",\nexpected points"
     sizes = [arrays[0][1].shape[0], *(array.shape[1] for _, array in arrays)]
-    names = ["inputs", *["neurons, ReLU"] * (len(arrays) - 1), " and\n".join(outputs)]
+    names = ["inputs", *["neurons, ReLU"] * (len(arrays) - 1), outputs]
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axis = figure.subplots()
     axis.set(xlim=(-0.5, len(sizes) - 0.4), ylim=(-1.75, 1.2))
@@ -104,7 +106,8 @@ def network(agent: Agent) -> Figure:
 
 def weights(before: Agent, after: Agent) -> Figure:
     """The weights of the hidden neurons that count most in the end, before and after training."""
-    most = np.argsort(-np.abs(after.network.weights["W2"][:, 0]))[:_NEURONS]
+    logits = after.network.weights["W2"][:, : after.logits]
+    most = np.argsort(-np.linalg.norm(logits, axis=1))[:_NEURONS]
     figure = Figure(figsize=(12, 1.9), layout="constrained")
     rows = figure.subplots(2, len(most), squeeze=False)
     for row, title, agent in zip(rows, ("before", "after"), (before, after), strict=True):

@@ -13,7 +13,7 @@ from pongrad import kernels
 from pongrad.agent import Agent
 from pongrad.games import LONGEST_GAME, Emulator, Game
 from pongrad.network import Array
-from pongrad.policy import probability_up
+from pongrad.policy import probability_up, softmax
 from pongrad.vision import new_record, new_sight
 
 
@@ -26,9 +26,9 @@ class Moment:
         inputs: float32 [channels, rows, columns], the pixels the network was given: 1 where one is on or
             went on, -1 where it went off.
         hidden: how strongly each neuron of the first hidden layer fires [units].
-        up: the probability of going up.
+        probabilities: of each of the agent's actions [actions].
         value: how many points, discounted, the network expects; None if it has no such output.
-        action: the place in the agent's `actions` of what it did: 0 is UP.
+        action: the place in the agent's `actions` of what it did.
         frames: uint8 [4, 210, 160, 3], the pictures that followed.
         won, lost: points so far, these frames included.
     """
@@ -36,7 +36,7 @@ class Moment:
     step: int
     inputs: NDArray[np.float32]
     hidden: Array
-    up: float
+    probabilities: Array
     value: float | None
     action: int
     frames: NDArray[np.uint8]
@@ -61,21 +61,24 @@ def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
             return
         offsets, pixels, values, *_ = record = new_record(1, vision)
         action = kernels.decide(eyes, vision.view, True, sight, mind, step, record, 0)
-        hidden, up, value = think(agent, pixels[: offsets[1]], values[: offsets[1]])
+        hidden, probabilities, value = think(agent, pixels[: offsets[1]], values[: offsets[1]])
         inputs = np.zeros(vision.size, np.float32)
         inputs[pixels[: offsets[1]]] = values[: offsets[1]]
         reward, frames = emulator.film(agent.actions[action], delay)
         won, lost = won + max(reward, 0), lost + max(-reward, 0)
         seen = inputs[: vision.channels * vision.pixels].reshape(-1, *vision.shape)
-        yield Moment(step, seen, hidden, up, value, action, frames, won, lost)
+        yield Moment(step, seen, hidden, probabilities, value, action, frames, won, lost)
 
 
 def think(
     agent: Agent, pixels: NDArray[np.uint16], values: NDArray[np.int8]
-) -> tuple[Array, float, float | None]:
-    """What the network makes of one sparse input: the first hidden layer, P(UP), the value if it has one."""
+) -> tuple[Array, Array, float | None]:
+    """What the network makes of one input: first hidden layer, probabilities, the value if it has one."""
     first, *rest = agent.network.weights.values()
     hidden = out = np.maximum(values.astype(first.dtype) @ first[pixels], 0)
     for i, weights in enumerate(rest):
         out = (out if i == 0 else np.maximum(out, 0)) @ weights
-    return hidden, float(probability_up(out[0])), float(out[1]) if len(out) > 1 else None
+    if agent.logits == 1:
+        up = probability_up(out[0])
+        return hidden, np.array([up, 1 - up]), None
+    return hidden, softmax(out[np.newaxis, :-1])[0][0], float(out[-1])

@@ -122,6 +122,11 @@ class Network:
         return f"Network({', '.join(map(repr, self.layers))})"
 
     @property
+    def outputs(self) -> int:
+        """Units of the last layer."""
+        return next(reversed(self.weights.values())).shape[1]
+
+    @property
     def gradients(self) -> dict[str, Array]:
         """name -> d objective / d weights, summed over all backward passes since `zero_gradients`."""
         return {name: layer.gradient for name, layer in self._trained()}

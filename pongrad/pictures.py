@@ -1,7 +1,6 @@
 """Pictures of a game and of what goes on inside an agent that plays it.
 
-They are uint8 [height, width, 3], RGB. Positive weights and a push towards UP are orange, negative ones
-and DOWN are blue.
+They are uint8 [height, width, 3], RGB. Positive weights are orange, negative ones are blue.
 """
 
 from collections import deque
@@ -25,6 +24,7 @@ SCALE = 3
 _TILE = 20
 _COLUMNS = 20
 _HISTORY = 150
+_ACTIONS_HEIGHT = 204
 
 
 def enlarge(picture: Picture, scale: int = SCALE) -> Picture:
@@ -77,41 +77,43 @@ class Inside:
 
     def __init__(self, agent: Agent) -> None:
         self._tiles = signed(neurons(agent, _TILE))
-        self._ups: deque[float] = deque(maxlen=_HISTORY)
+        self._names = agent.action_names
+        self._history: deque[Array] = deque(maxlen=_HISTORY)
         self._strongest = 1e-9
-        self._large, self._small = ImageFont.load_default(26), ImageFont.load_default(15)
+        self._small = ImageFont.load_default(15)
 
     def draw(self, moment: Moment) -> Picture:
         """The panel of one moment, as high and as wide as the enlarged game."""
         height, width = (SCALE * side for side in moment.frames.shape[1:3])
-        self._ups.append(moment.up)
+        self._history.append(moment.probabilities)
         self._strongest = max(self._strongest, float(moment.hidden.max(initial=0)))
         image = Image.new("RGB", (width, height), BACKGROUND)
         draw = ImageDraw.Draw(image)
 
-        def text(x: int, y: int, what: str, colour: Colour = FAINT, large: bool = False) -> None:
-            draw.text((x, y), what, colour, self._large if large else self._small)
+        def text(x: int, y: int, what: str, colour: Colour = FAINT) -> None:
+            draw.text((x, y), what, colour, self._small)
 
         text(15, 10, "what the network is given")
         sight = enlarge(seen(moment.inputs))[:240, :240]
         draw.rectangle((14, 33, 255, 34 + len(sight)), outline=(60, 64, 74))
         image.paste(Image.fromarray(sight), (15, 34))
 
-        text(285, 34, "probability of UP")
-        text(285, 54, f"{moment.up:.0%}", ORANGE if moment.up >= 0.5 else BLUE, large=True)
-        text(285, 100, "does")
-        text(285, 120, "up" if moment.action == 0 else "down", ORANGE if moment.action == 0 else BLUE, True)
-        text(285, 166, "points")
-        text(285, 186, f"{moment.won} : {moment.lost}", INK, large=True)
+        text(285, 10, "probability of each action")
+        rows = zip(self._names, moment.probabilities, strict=True)
+        for i, (name, p) in enumerate(rows):
+            y = 34 + i * _ACTIONS_HEIGHT // len(self._names)
+            colour = ORANGE if i == moment.action else FAINT  # the action that it takes
+            draw.rectangle((285, y + 18, 285 + round(180 * float(p)), y + 21), fill=colour)
+            text(285, y, name, INK if i == moment.action else FAINT)
+            draw.text((465, y), f"{p:.0%}", colour, self._small, anchor="ra")
+        text(285, 250, f"points {moment.won} : {moment.lost}", INK)
         if moment.value is not None:
-            text(285, 232, "expects")
-            text(372, 232, f"{moment.value:+.2f} points", INK)
+            text(285, 268, f"expects {moment.value:+.2f} points", INK)
 
-        text(15, 288, f"probability of UP in the last {_HISTORY // 15} seconds")
-        draw.rectangle((15, 310, 465, 370), fill=(26, 29, 37))
-        draw.line((15, 340, 465, 340), fill=(60, 64, 74))
-        line = [(15 + 3 * i, 369 - round(58 * up)) for i, up in enumerate(self._ups)]
-        draw.line(line if len(line) > 1 else line * 2, fill=ORANGE, width=2)
+        text(15, 288, f"the same in the last {_HISTORY // 15} seconds, {self._names[0]} at the top")
+        chart = np.zeros((len(self._names), _HISTORY))
+        chart[:, : len(self._history)] = np.array(self._history).T
+        image.paste(Image.fromarray(signed(chart)).resize((450, 60), Image.Resampling.NEAREST), (15, 310))
 
         shown = min(len(moment.hidden), 10 * _COLUMNS)
         firing = int((moment.hidden > 0).sum())

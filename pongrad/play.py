@@ -26,7 +26,7 @@ class Rollout:
         inputs: the network's sparse inputs.
         following: what it would have seen next, one step.
         actions: uint8, places in the agent's `actions`.
-        logits: float64, the network's logits of UP that they were drawn by.
+        log_probabilities: float64, the logarithms of the probabilities that they were drawn with.
         rewards: float32, points won or lost by the step.
         emulator_seconds: time spent inside the emulator.
     """
@@ -34,7 +34,7 @@ class Rollout:
     inputs: Inputs
     following: Inputs
     actions: NDArray[np.uint8]
-    logits: NDArray[np.float64]
+    log_probabilities: NDArray[np.float64]
     rewards: NDArray[np.float32]
     emulator_seconds: float
 
@@ -48,7 +48,7 @@ class Rollout:
             Inputs.join([part.inputs for part in parts]),
             parts[-1].following,
             np.concatenate([part.actions for part in parts]),
-            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.log_probabilities for part in parts]),
             np.concatenate([part.rewards for part in parts]),
             sum(part.emulator_seconds for part in parts),
         )
@@ -66,7 +66,7 @@ class Hand:
         places: of each stretch in each place: its steps, its `emulator_seconds` and the game after it.
         offsets, pixels, values: the inputs of all steps of all stretches, each stretch followed by its
             `following`; see `Inputs`.
-        actions, logits, rewards: as many; those of what was not played mean nothing.
+        actions, log_probabilities, rewards: as many; those of what was not played mean nothing.
     """
 
     places: list[list[tuple[int, float, Game]]]
@@ -74,7 +74,7 @@ class Hand:
     pixels: bytes
     values: bytes
     actions: bytes
-    logits: bytes
+    log_probabilities: bytes
     rewards: bytes
 
     def stretches(self) -> list[list[Stretch]]:
@@ -85,7 +85,7 @@ class Hand:
             np.frombuffer(self.values, np.int8),
         )
         actions = np.frombuffer(self.actions, np.uint8)
-        logits = np.frombuffer(self.logits, np.float64)
+        log_probabilities = np.frombuffer(self.log_probabilities, np.float64)
         rewards = np.frombuffer(self.rewards, np.float32)
         places: list[list[Stretch]] = []
         start = 0
@@ -97,7 +97,7 @@ class Hand:
                     inputs.stretch(start, end),
                     inputs.stretch(end, end + 1),
                     actions[start:end],
-                    logits[start:end],
+                    log_probabilities[start:end],
                     rewards[start:end],
                     emulator_seconds,
                 )
@@ -217,7 +217,7 @@ class _Player:
 
     def hand(self, places: list[list[tuple[int, float, Game]]]) -> Hand:
         """All that has been played."""
-        offsets, pixels, values, actions, logits = self._record
+        offsets, pixels, values, actions, log_probabilities = self._record
         rows, inputs = self._row, self._record[0][self._row]
         return Hand(
             places,
@@ -225,7 +225,7 @@ class _Player:
             pixels[:inputs].tobytes(),
             values[:inputs].tobytes(),
             actions[:rows].tobytes(),
-            logits[:rows].tobytes(),
+            log_probabilities[:rows].tobytes(),
             self._rewards[:rows].tobytes(),
         )
 

@@ -1,6 +1,8 @@
-"""The policy's mathematics: two actions from one logit z, p = sigmoid(z) the probability of the first (UP).
+"""The policy's mathematics: the probabilities of actions from logits, and their gradients.
 
-Acting draws from it in `kernels.choose`; this is what learning needs.
+Recipe `fast` has a logit for each action and their softmax; recipe `classic` has the article's single logit z
+and two actions, sigmoid(z) the probability of the first. Acting draws from both in `kernels.choose`; this is
+what learning needs.
 """
 
 import numpy as np
@@ -8,19 +10,37 @@ from numpy.typing import NDArray
 
 from pongrad.network import Array
 
-UP, DOWN = 0, 1
-"""What rollouts store: the place of the action taken in the agent's `actions`."""
+UP = 0
+"""The first of recipe `classic`'s two actions, as its rollouts store it."""
+
+
+def softmax(logits: Array) -> tuple[Array, Array]:
+    """Probabilities and their logarithms, both [steps, actions] as the logits are; never overflows."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return np.exp(log_p), log_p
+
+
+def softmax_log_gradient(actions: NDArray[np.uint8], p: Array) -> Array:
+    """d log pi(action) / d logits = y - p [steps, actions], with y = 1 for the action taken, else 0."""
+    gradient = -p
+    gradient[np.arange(len(actions)), actions] += 1
+    return gradient
+
+
+def entropies(p: Array, log_p: Array) -> Array:
+    """The entropy of each step's softmax in nats, -sum_a p_a log p_a [steps]."""
+    return -(p * log_p).sum(axis=1)
+
+
+def entropy_gradient(p: Array, log_p: Array) -> Array:
+    """d entropy / d logits = -p_a (log p_a + entropy) [steps, actions]."""
+    return -p * (log_p + entropies(p, log_p)[:, np.newaxis])
 
 
 def probability_up(logits: Array) -> Array:
     """sigmoid(logits), written with tanh so that it never overflows."""
     return 0.5 * (1 + np.tanh(0.5 * logits))
-
-
-def log_probability(actions: NDArray[np.uint8], logits: Array) -> Array:
-    """log pi(action): log sigmoid(z) where UP was taken, log sigmoid(-z) where not; never overflows."""
-    z = np.where(actions == UP, logits, -logits)
-    return np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z)))
 
 
 def log_gradient(actions: NDArray[np.uint8], p: Array) -> Array:

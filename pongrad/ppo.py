@@ -1,7 +1,8 @@
 """The learner of recipe `fast`: proximal policy optimisation (Schulman et al. 2017), actor and critic.
 
-The network has two outputs: the logit of UP, and the value V(x), what the point being played is expected to
-bring. From rollouts of a fixed length it climbs, with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
+The network has a logit for each action and, as its last output, the value V(x): what the point being played
+is expected to bring. From rollouts of a fixed length it climbs, with
+ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
 
     mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  -  value_coefficient  (V(x_t) - R_t)^2
             +  entropy_coefficient  H(pi(. | x_t))  +  barrier_coefficient  mean_a log pi(a | x_t)
@@ -11,6 +12,7 @@ the values as they are before the update. pi_old is the policy that played: not 
 starts from, for the workers have played on during the last update (see `workers.Workers.advance`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +48,16 @@ class PPO:
         optimiser: how they move.
     """
 
-    def __init__(self, network: Network, config: Fast) -> None:
+    def __init__(self, network: Network, action_names: Sequence[str], config: Fast) -> None:
         """Start without rollouts.
 
         Args:
-            network: two outputs, logit and value.
+            network: its outputs are a logit for each action and the value.
+            action_names: what the actions are called, for the metrics.
             config: the hyperparameters.
         """
         self.network = network
+        self.action_names = action_names
         self.config = config
         self.optimiser = LazyRMSProp(network.weights, config.learning_rate)
         self._stretches: list[tuple[Rollout, bool]] = []
@@ -74,8 +78,8 @@ class PPO:
 
         Returns:
             Means over the steps, for the metrics: policy_loss, value_loss, entropy (nats), clipped (share of
-            the steps that the clipping leaves without a gradient), explained_variance (of the returns, by
-            the values before the update), learning_rate.
+            the steps that the clipping leaves without a gradient), probability/NAME (of each action),
+            explained_variance (of the returns, by the values before the update), learning_rate.
         """
         config = self.config
         decades, part = divmod(frames / config.schedule_frames, 1)
@@ -97,9 +101,9 @@ class PPO:
         following = Inputs.join([rollout.following for rollout in rollouts])
         actions = np.concatenate([rollout.actions for rollout in rollouts])
         out = self.network.forward(inputs).copy()
-        last_values = self.network.forward(following)[:, 1]
+        last_values = self.network.forward(following)[:, -1]
         ends = np.cumsum([len(rollout) for rollout in rollouts])
-        values = np.split(out[:, 1], ends[:-1])
+        values = np.split(out[:, -1], ends[:-1])
         advantages = np.concatenate(
             [
                 generalised_advantages(
@@ -114,10 +118,9 @@ class PPO:
                 )
             ]
         ).astype(out.dtype)
-        returns = advantages + out[:, 1]
+        returns = advantages + out[:, -1]
         explained = 1 - float(np.var(advantages)) / max(float(np.var(returns)), 1e-12)
-        logits = np.concatenate([rollout.logits for rollout in rollouts]).astype(out.dtype)
-        old_log_p = policy.log_probability(actions, logits)
+        old_log_p = np.concatenate([rollout.log_probabilities for rollout in rollouts]).astype(out.dtype)
         return _Batch(inputs, actions, old_log_p, advantages, returns), explained
 
     def _climb(self, batch: _Batch, steps: NDArray[np.int64]) -> dict[str, float]:
@@ -134,6 +137,9 @@ class PPO:
             self.config.barrier_coefficient,
             self.config.value_coefficient,
         )
+        probabilities = policy.softmax(out[:, :-1])[0].mean(axis=0)
+        names = [f"probability/{name}" for name in self.action_names]
+        losses |= dict(zip(names, map(float, probabilities), strict=True))
         self.network.backward(d_out)
         self.optimiser.step(self.network.gradients, self.network.touched)
         self.network.zero_gradients()
@@ -154,35 +160,34 @@ def objective_gradient(
     """The gradient of the objective (see the module's header) with respect to the network's outputs.
 
     Where the clipped ratio is the smaller one it does not move with the weights, so the gradient is 0; else
-    d (ratio A) / d logit = ratio A d log pi / d logit. The entropy of a coin is H(p), and d H / d logit =
-    -logit p (1 - p): it vanishes where one action is certain, and such a policy would never try the other
-    again. The gradient of the barrier (log p + log(1 - p)) / 2 is 1/2 - p and does not vanish.
+    d (ratio A) / d logits = ratio A d log pi / d logits. The entropy's gradient vanishes where one action is
+    certain, and such a policy would never try another again. The gradient of the barrier, the mean of all
+    actions' log p, is 1 / actions - p and does not vanish.
 
     Args:
-        out: [steps, 2], logits and values.
+        out: [steps, actions + 1], logits and values.
         actions: [steps], places of the actions taken.
         old_log_p, advantages, returns: [steps].
         clip, entropy_coefficient, barrier_coefficient, value_coefficient: of the objective.
 
     Returns:
-        d objective / d out [steps, 2], and the parts of the objective for the metrics.
+        d objective / d out, shaped as `out`, and the parts of the objective for the metrics.
     """
-    logits, values = out[:, 0], out[:, 1]
-    p = policy.probability_up(logits)
-    ratio = np.exp(policy.log_probability(actions, logits) - old_log_p)
+    p, log_p = policy.softmax(out[:, :-1])
+    ratio = np.exp(log_p[np.arange(len(out)), actions] - old_log_p)
     gain = ratio * advantages
     clipped_gain = np.clip(ratio, 1 - clip, 1 + clip) * advantages
     moves = gain <= clipped_gain
-    error = returns - values
+    error = returns - out[:, -1]
     d_out = np.empty_like(out)
-    d_out[:, 0] = moves * gain * policy.log_gradient(actions, p)
-    d_out[:, 0] -= entropy_coefficient * logits * p * (1 - p)
-    d_out[:, 0] -= barrier_coefficient * (p - 0.5)
-    d_out[:, 1] = 2 * value_coefficient * error
+    d_out[:, :-1] = (moves * gain)[:, np.newaxis] * policy.softmax_log_gradient(actions, p)
+    d_out[:, :-1] += entropy_coefficient * policy.entropy_gradient(p, log_p)
+    d_out[:, :-1] += barrier_coefficient * (1 / p.shape[1] - p)
+    d_out[:, -1] = 2 * value_coefficient * error
     d_out /= len(out)
     return d_out, {
         "policy_loss": -float(np.mean(np.minimum(gain, clipped_gain))),
         "value_loss": float(np.mean(error * error)),
-        "entropy": policy.entropy(p),
+        "entropy": float(np.mean(policy.entropies(p, log_p))),
         "clipped": 1 - float(np.mean(moves)),
     }

@@ -12,8 +12,8 @@ from tyro.conf import arg
 
 from pongrad.errors import UserError
 
-ACTIONS = {"ALE/Pong-v5": (2, 3)}
-"""For each game a recipe can play: Gymnasium's numbers of the two actions, UP first."""
+GAMES = ("ALE/Pong-v5",)
+"""What can be learned so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ class Recipe:
             raise UserError(f"--until must be a score, not {self.until}")
         if self.seed < 0:
             raise UserError(f"--seed must be 0 or more, not {self.seed}")
-        if self.game not in ACTIONS:
-            raise UserError(f"unknown game {self.game!r}: recipe {self.recipe} plays {', '.join(ACTIONS)}")
+        if self.game not in GAMES:
+            raise UserError(f"unknown game {self.game!r}: recipe {self.recipe} plays {', '.join(GAMES)}")
 
     @property
     def num_games(self) -> int:

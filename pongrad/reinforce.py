@@ -7,6 +7,7 @@ Every action of a game is pushed by how the point it belongs to ended: the gradi
 and the gradients of a batch of whole games are summed before the weights move once.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,18 +27,28 @@ class Reinforce:
         optimiser: how they move.
     """
 
-    def __init__(self, network: Network, gamma: float, learning_rate: float, decay_rate: float) -> None:
+    def __init__(
+        self,
+        network: Network,
+        action_names: Sequence[str],
+        gamma: float,
+        learning_rate: float,
+        decay_rate: float,
+    ) -> None:
         """Start with an empty batch.
 
         Args:
             network: the policy, one logit.
+            action_names: what the two actions are called, for the metrics.
             gamma: discount a step.
             learning_rate, decay_rate: RMSProp's.
         """
         self.network = network
+        self.action_names = action_names
         self.gamma = gamma
         self.optimiser = RMSProp(network.weights, learning_rate, decay_rate)
         self._entropies: list[float] = []
+        self._ups: list[float] = []  # the mean P(UP) of each game
 
     def __repr__(self) -> str:
         return f"Reinforce(gamma={self.gamma}, {self.optimiser}, {self.network})"
@@ -50,17 +61,22 @@ class Reinforce:
         d_logits = policy.log_gradient(game.actions, p) * advantages.astype(p.dtype)
         self.network.backward(d_logits[:, np.newaxis])
         self._entropies.append(policy.entropy(p))
+        self._ups.append(float(p.mean()))
 
     def update(self, number: int = 0, frames: int = 0) -> dict[str, Any]:
         """Move the weights by the batch's gradient and empty the batch; no schedule, nothing drawn.
 
         Returns:
-            gradient_norm and entropy (nats a step), for the metrics.
+            gradient_norm, entropy (nats a step) and probability/NAME of each action, for the metrics: means
+            over the games.
         """
         gradients = self.network.gradients
         squares = [float(np.vdot(gradient, gradient)) for gradient in gradients.values()]
         losses = {"gradient_norm": sum(squares) ** 0.5, "entropy": float(np.mean(self._entropies))}
         self.optimiser.step(gradients)
         self.network.zero_gradients()
+        up = float(np.mean(self._ups))
+        losses |= dict(zip([f"probability/{name}" for name in self.action_names], (up, 1 - up), strict=True))
         self._entropies.clear()
+        self._ups.clear()
         return losses

@@ -13,7 +13,7 @@ from pongrad.runs import Progress, RunFolder
 FIRST_FRAMES = 100_000
 FRAMES_FACTOR = 2.0
 """The first stage is the untrained agent, the next one is at 100,000 frames, then each at twice as many."""
-SCORE_STEP = 4.0
+SCORE_STEP = 2.0
 """And one whenever the mean score of 100 games is so much above the best stage's so far."""
 
 

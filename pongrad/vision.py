@@ -17,7 +17,7 @@ from pongrad import kernels
 Pixels = NDArray[np.uint16]
 """Ascending indices (row * columns + column) of the pixels that are on."""
 
-View = tuple[bool, int, int, int]
+View = tuple[bool, int, bool, int, int]
 Eyes = tuple[NDArray[np.uint64], NDArray[np.bool_], int, int, int, bool]
 Sight = tuple[NDArray[np.uint16], NDArray[np.int64]]
 Record = tuple[NDArray[np.int64], Pixels, NDArray[np.int8], NDArray[np.uint8], NDArray[np.float64]]
@@ -84,6 +84,8 @@ class Vision:
         strip_width: columns of a strip; beside the pixels the network is then told how any two of this
             screen's lie to each other: in which strips they are, and how many rows apart. What it learns
             about a ball that is a little lower than a paddle holds wherever both are. 0: it is not told.
+        offsets_in_time: whether it is also told the offsets of each point of this screen to every point of
+            the screen before, which is how things move, wherever they are.
     """
 
     top: int = 35
@@ -94,6 +96,7 @@ class Vision:
     outline: bool = False
     pair: bool = False
     strip_width: int = 0
+    offsets_in_time: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError if it would look outside the screen, or at more than 16 bits can number."""
@@ -119,15 +122,16 @@ class Vision:
 
     @property
     def size(self) -> int:
-        """How many inputs the network has: the pixels, and after them 2 rows - 1 for any two strips."""
+        """How many inputs the network has: pixels, relative offsets in space, relative offsets in time."""
         rows, columns = self.shape
         strips = -(-columns // self.strip_width) if self.strip_width else 0
-        return self.channels * self.pixels + strips * (strips + 1) // 2 * (2 * rows - 1)
+        pairs = strips * (strips + 1) // 2 + (strips**2 if self.offsets_in_time else 0)
+        return self.channels * self.pixels + pairs * (2 * rows - 1)
 
     @property
     def view(self) -> View:
         """What the network is given of two screens, as the kernel `observe` takes it."""
-        return self.pair, self.strip_width, *self.shape
+        return self.pair, self.strip_width, self.offsets_in_time, *self.shape
 
     def eyes(self, screen: NDArray[np.uint8]) -> Eyes:
         """This vision on the emulator's own screen, uint8 [210, 160] of palette indices.
@@ -160,7 +164,8 @@ def new_sight(vision: Vision) -> Sight:
 def new_record(steps: int, vision: Vision) -> Record:
     """Room for so many steps, even if every pixel changed on each of them."""
     points = kernels.MOST_POINTS
-    most = steps * (vision.channels * vision.pixels + points * (points - 1) // 2)
+    pairs = points * (points - 1) // 2 + points**2
+    most = steps * (vision.channels * vision.pixels + pairs)
     return (
         np.zeros(steps + 1, np.int64),
         np.empty(most, np.uint16),

@@ -77,7 +77,8 @@ class Watch:
         hall.tell(
             "hello",
             {"mode": "watch", "name": self._name, "game": agent.game, "shape": agent.vision.shape,
-             "channels": agent.vision.channels, "units": agent.network.weights["W1"].shape[1]},
+             "channels": agent.vision.channels, "units": agent.network.weights["W1"].shape[1],
+             "actions": agent.action_names},
         )  # fmt: skip
         hall.tell("status", self._status())
         news = asyncio.create_task(self._tell_news(hall))
@@ -171,19 +172,19 @@ def encode(number: int, moment: Moment, whole: bool) -> bytes:
     """A moment as the page reads it; `whole`: all its frames, else the last.
 
     Little-endian: kind, action, points won, points lost, frames (uint8 each); units, inputs that are not zero
-    (uint16); a spare byte; number of the game, step (uint32); P(UP), value (float32, NaN for none); the
-    inputs' places (uint16) and values (int8); how strongly each neuron fires (float32); then of each frame
-    how many runs (uint32), their lengths (uint16) and their colours (3 uint8).
+    (uint16); actions (uint8); number of the game, step (uint32); value (float32, NaN for none); the inputs'
+    places (uint16) and values (int8); each action's probability and how strongly each neuron fires
+    (float32); then of each frame how many runs (uint32), their lengths (uint16) and colours (3 uint8).
     """
     flat = moment.inputs.ravel()
     on = flat.nonzero()[0]
     frames = moment.frames if whole else moment.frames[-1:]
     head = struct.pack(
-        "<5BHHxIIff", MOMENT, moment.action, moment.won, moment.lost, len(frames), len(moment.hidden),
-        len(on), number, moment.step, moment.up, np.nan if moment.value is None else moment.value,
+        "<5BHHBIIf", MOMENT, moment.action, moment.won, moment.lost, len(frames), len(moment.hidden), len(on),
+        len(moment.probabilities), number, moment.step, np.nan if moment.value is None else moment.value,
     )  # fmt: skip
     parts = [head, on.astype("<u2").tobytes(), flat[on].astype(np.int8).tobytes()]
-    parts.append(moment.hidden.astype("<f4").tobytes())
+    parts += [moment.probabilities.astype("<f4").tobytes(), moment.hidden.astype("<f4").tobytes()]
     return b"".join(parts + [runs(frame) for frame in frames])
 
 

@@ -24,6 +24,7 @@ hypothesis.settings.load_profile("patient")
 
 PONG = "ALE/Pong-v5"
 PONG_VISION = Vision()
+ACTION_NAMES = "NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"
 WHOLE_GAME = 27_000  # steps; no game is longer
 
 
@@ -40,9 +41,14 @@ def env():
 
 @pytest.fixture(scope="session")
 def new_agent():
-    def make(seed=0, dtype="float32", hidden=(200,), outputs=1, vision=PONG_VISION, **how):
-        network = Network.random((vision.size, *hidden, outputs), np.random.default_rng(seed), dtype)
-        return Agent(network, PONG, (2, 3), vision, **how)
+    """One logit for up and down, as recipe classic has it, or six logits and a value."""
+
+    def make(seed=0, dtype="float32", hidden=(200,), critic=False, vision=PONG_VISION, **how):
+        actions = range(6) if critic else (2, 3)
+        sizes = vision.size, *hidden, 7 if critic else 1
+        network = Network.random(sizes, np.random.default_rng(seed), dtype)
+        names = tuple(ACTION_NAMES[action] for action in actions)
+        return Agent(network, PONG, tuple(actions), names, vision, **how)
 
     return make
 
@@ -100,7 +106,7 @@ def same_rollout():
             np.testing.assert_array_equal(getattr(a.inputs, name), getattr(b.inputs, name), name)
             np.testing.assert_array_equal(getattr(a.following, name), getattr(b.following, name), name)
         np.testing.assert_array_equal(a.actions, b.actions)
-        np.testing.assert_array_equal(a.logits, b.logits)
+        np.testing.assert_array_equal(a.log_probabilities, b.log_probabilities)
         np.testing.assert_array_equal(a.rewards, b.rewards)
 
     return check

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from conftest import ACTION_NAMES
 from playwright.sync_api import expect, sync_playwright
 from test_web import PATIENCE, TRAINING, served
 
@@ -47,7 +48,7 @@ def page(browser):
 def agent_file(new_agent, tmp_path_factory):
     """An agent that always goes down: an early stage."""
     path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
-    agent = new_agent(hidden=(20,), outputs=2, vision=Vision(outline=True, pair=True))
+    agent = new_agent(hidden=(20,), critic=True, vision=Vision(outline=True, pair=True))
     agent.network.weights["W1"][:], agent.network.weights["W2"][:] = 1, -1
     agent.save(path)
     return path
@@ -103,7 +104,7 @@ def fits(page):
 
 
 def test_a_real_training_run_is_drawn_live(page, tmp_path):
-    """The game moves, P(up), neurons, numbers and curve change, pause and step work; then it is killed."""
+    """Game, probabilities, neurons, numbers and curve change, pause and step work; then it is killed."""
     with served("train", *TRAINING, "--run", tmp_path / "run", "--live") as server:
         page.goto(f"http://{server.host}:{server.port}/")
         expect(page.locator("#line")).to_have_text("connected")
@@ -112,7 +113,9 @@ def test_a_real_training_run_is_drawn_live(page, tmp_path):
             changes(page, lambda: picture(page))
         for name in ("seen", "history", "neurons"):
             changes(page, lambda name=name: picture(page, name))
-        changes(page, lambda: page.locator("#up").text_content())
+        expect(page.locator("#actions span")).to_have_text(list(ACTION_NAMES))
+        expect(page.locator("#actions .taken")).to_have_count(1)
+        changes(page, lambda: page.locator("#actions").inner_text())
         expect(page.locator("#firing")).to_have_text(re.compile(r"\d+ of 20 fire"))
         expect(page.locator("#recipe")).to_have_text("fast, seed 5")
         expect(page.locator("#score")).to_have_text(re.compile(r"−\d"))

@@ -21,7 +21,8 @@ from pongrad.runs import RunFolder
 def agent_file(tmp_path_factory):
     """An untrained agent on disk."""
     path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
-    Agent(Network.random((6400, 200, 1), np.random.default_rng(0)), "ALE/Pong-v5", (2, 3)).save(path)
+    network = Network.random((6400, 200, 1), np.random.default_rng(0))
+    Agent(network, "ALE/Pong-v5", (2, 3), ("RIGHT", "LEFT")).save(path)
     return path
 
 
@@ -180,7 +181,7 @@ def test_evaluate_prints_fresh_games(agent_file):
     assert result["games"] == 3 == result["wins"] + result["losses"] and result["seed"] == 4
     assert f"mean score {result['mean_score']:+.2f} ± {result['standard_error']:.2f}" in text
 
-    assert "always playing the likelier action" in evaluate("--games", "1", "--greedy")
+    assert "always playing the likeliest action" in evaluate("--games", "1", "--greedy")
 
 
 def test_bench_measures_everything():

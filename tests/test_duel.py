@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from ale_py import Action
 
 from pongrad import Agent, Fast, web
 from pongrad.cli import main
@@ -30,13 +31,13 @@ def height(duel, colour):
 
 def test_each_paddle_goes_where_it_is_told(duel):
     for _ in range(120):  # paddles appear
-        duel.act(0, 0, serve=False)
+        duel.act(0, Action.NOOP, serve=False)
     for paddle, other, act in (
-        (PERSON, AGENT, lambda where: duel.act(where, 0, serve=False)),
-        (AGENT, PERSON, lambda where: duel.act(0, where, serve=False)),
+        (PERSON, AGENT, lambda where: duel.act(where, Action.NOOP, serve=False)),
+        (AGENT, PERSON, lambda where: duel.act(0, Action.RIGHT if where > 0 else Action.LEFT, serve=False)),
     ):
         for _ in range(30):  # it comes to rest
-            duel.act(0, 0, serve=False)
+            duel.act(0, Action.NOOP, serve=False)
         start, other_start = height(duel, paddle), height(duel, other)
         for _ in range(10):
             act(1)
@@ -49,16 +50,16 @@ def test_each_paddle_goes_where_it_is_told(duel):
 
 def test_a_point_needs_a_serve_and_a_game_ends_at_21(duel):
     for _ in range(600):
-        duel.act(0, 0, serve=False)
+        duel.act(0, Action.NOOP, serve=False)
     points = list(duel.points)
     assert sum(points) <= 1  # the cartridge itself serves the first ball
     for _ in range(600):
-        duel.act(0, 0, serve=False)
+        duel.act(0, Action.NOOP, serve=False)
     assert duel.points == points
     for _ in range(20_000):
         if duel.over:
             break
-        duel.act(1, 1, serve=True)
+        duel.act(1, Action.RIGHT, serve=True)
     assert duel.over and max(duel.points) == POINTS and min(duel.points) < POINTS
     duel.restart()
     assert not duel.over and duel.points == [0, 0]
@@ -66,21 +67,22 @@ def test_a_point_needs_a_serve_and_a_game_ends_at_21(duel):
 
 def test_the_champion_beats_one_who_does_not_move(duel):
     champion = Opponent(Agent.load("champion"))
-    where = 0
+    action = Action.NOOP
     for frame in range(60_000):
         if duel.over:
             break
         if frame % 4 == 0:
-            where = champion.decide(duel.screen)
-        duel.act(0, where, serve=frame % 60 < 8)
+            action = champion.decide(duel.screen)
+        duel.act(0, action, serve=frame % 60 < 8)
     assert duel.over and duel.points[1] == POINTS and duel.points[0] < 10
 
 
 @pytest.fixture
 def agent_file(new_agent, tmp_path):
     """An agent that always goes down."""
-    agent = new_agent(hidden=(20,), outputs=2, vision=Vision(outline=True, pair=True))
-    agent.network.weights["W1"][:], agent.network.weights["W2"][:] = 1, -1
+    agent = new_agent(hidden=(20,), critic=True, vision=Vision(outline=True, pair=True))
+    agent.network.weights["W1"][:], agent.network.weights["W2"][:] = 1, 0
+    agent.network.weights["W2"][:, agent.action_names.index("LEFT")] = 1
     agent.save(tmp_path / "agent.safetensors")
     return tmp_path / "agent.safetensors"
 

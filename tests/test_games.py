@@ -7,14 +7,14 @@ from itertools import cycle
 import ale_py
 import numpy as np
 import pytest
+from conftest import ACTION_NAMES, PONG
 
 from pongrad import classic, kernels
 from pongrad.errors import UserError
-from pongrad.games import Emulator, Purpose
+from pongrad.games import Emulator, Purpose, action_names
 from pongrad.play import Rollout, play
 from pongrad.vision import Vision
 
-PONG = "ALE/Pong-v5"
 WHOLE_GAME = 27_000  # steps; no game is longer
 
 # --- Gymnasium's environment, screen for screen and reward for reward -----------------------------------
@@ -200,6 +200,10 @@ def test_reset_forgets_the_game_before(env, new_agent):
     assert actions(agent, 2) != first
     assert actions(agent, None) != actions(agent, None)
     assert type(first[0]) is int
+
+
+def test_the_actions_are_called_what_gymnasium_calls_them(env):
+    assert action_names(PONG) == tuple(env.unwrapped.get_action_meanings()) == ACTION_NAMES
 
 
 def test_act_refuses_other_observations(new_agent):

@@ -89,7 +89,7 @@ def lesson(request, rng, random_inputs):
     rewards = np.zeros(STEPS, np.float32)
     rewards[[3, 8, STEPS - 1]] = 1, -1, 1
     game = Rollout(x, x, rng.integers(0, 2, STEPS).astype(np.uint8), np.zeros(STEPS), rewards, 0.0)
-    learner = Reinforce(network, gamma=0.9, learning_rate=0.0, decay_rate=0.9)
+    learner = Reinforce(network, ("UP", "DOWN"), gamma=0.9, learning_rate=0.0, decay_rate=0.9)
     learner.add(game)
     return network, game, dense, standardise(discount(rewards.astype(np.float64), 0.9))
 
@@ -158,14 +158,14 @@ def test_classic_masks_where_the_neuron_was_off():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hidden", [(200,), (50, 20)], ids=str)
 def test_acting_computes_what_learning_computes_bit_for_bit(dtype, hidden, rng, random_inputs):
-    network = Network.random((6400, *hidden, 2), rng, dtype)
+    network = Network.random((6400, *hidden, 7), rng, dtype)
     x, _ = random_inputs(50, 6400, density=0.01)
     weights = tuple(network.weights.values())
     acting = [
-        kernels.first_output(x.pixels[start:end], x.values[start:end], weights)
+        kernels.first_outputs(x.pixels[start:end], x.values[start:end], weights, 6)
         for start, end in zip(x.offsets, x.offsets[1:], strict=False)
     ]
-    learning = network.forward(x)[:, 0].copy()
+    learning = network.forward(x)[:, :6].copy()
     assert learning.dtype == dtype
     assert len(np.unique(learning)) > 40
     assert np.array(acting, dtype).tobytes() == learning.tobytes()
@@ -191,12 +191,38 @@ def test_log_gradient_is_the_slope_of_the_log_probability():
         p = policy.probability_up(logits)
         return np.log(p if action == policy.UP else 1 - p)
 
-    for action in (policy.UP, policy.DOWN):
+    for action in (policy.UP, 1 - policy.UP):
         slopes = (log_probability(logits + step, action) - log_probability(logits - step, action)) / (
             2 * step
         )
         got = policy.log_gradient(np.full(9, action, np.uint8), policy.probability_up(logits))
         np.testing.assert_allclose(got, slopes, atol=1e-8)
+
+
+def test_the_softmax_and_its_gradients_are_autograds(rng):
+    logits, actions = rng.standard_normal((9, 4)), rng.integers(0, 4, 9).astype(np.uint8)
+
+    def log_softmax(logits):
+        return logits - anp.log(anp.sum(anp.exp(logits), axis=1, keepdims=True))
+
+    def entropies(logits):
+        return -anp.sum(anp.exp(log_softmax(logits)) * log_softmax(logits), axis=1)
+
+    p, log_p = policy.softmax(logits)
+    np.testing.assert_allclose(log_p, log_softmax(logits), rtol=1e-12)
+    np.testing.assert_allclose(p, np.exp(log_p), rtol=1e-12)
+    np.testing.assert_allclose(policy.entropies(p, log_p), entropies(logits), rtol=1e-12)
+    chosen = autograd.grad(lambda logits: anp.sum(log_softmax(logits)[np.arange(9), actions]))
+    np.testing.assert_allclose(policy.softmax_log_gradient(actions, p), chosen(logits), atol=1e-12)
+    slope = autograd.grad(lambda logits: anp.sum(entropies(logits)))
+    np.testing.assert_allclose(policy.entropy_gradient(p, log_p), slope(logits), atol=1e-12)
+
+
+def test_the_softmax_never_overflows():
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        p, log_p = policy.softmax(np.array([[1e4, 0, -1e4], [5, 5, 5]], np.float32))
+    np.testing.assert_allclose(p, [[1, 0, 0], [1 / 3] * 3], rtol=1e-6)
+    assert np.isfinite(log_p).all()
 
 
 def test_probability_up_is_the_sigmoid_and_never_overflows():

@@ -15,30 +15,39 @@ from pongrad.ppo import PPO, objective_gradient
 from pongrad.recipes import Fast
 from pongrad.returns import generalised_advantages
 from pongrad.shared import SharedAgent
+from pongrad.vision import Vision
 from pongrad.workers import Workers
 
 STEPS = 40
 
 
+ACTIONS = 4
+NAMES = "NOOP", "FIRE", "RIGHT", "LEFT"
+
+
 def objective(logits, values, actions, old_log_p, advantages, returns, clip, entropy, barrier, value):
     """Schulman et al. 2017, equation 9, word for word, and the barrier."""
-    p = 1 / (1 + anp.exp(-logits))
-    ratio = anp.exp(anp.log(anp.where(actions == policy.UP, p, 1 - p)) - old_log_p)
+    p = anp.exp(logits) / anp.sum(anp.exp(logits), axis=1, keepdims=True)
+    ratio = p[np.arange(len(actions)), actions] / anp.exp(old_log_p)
     clipped = anp.clip(ratio, 1 - clip, 1 + clip)
     gain = anp.minimum(ratio * advantages, clipped * advantages)
-    coin = -p * anp.log(p) - (1 - p) * anp.log(1 - p)
-    wall = (anp.log(p) + anp.log(1 - p)) / 2
-    return anp.mean(gain + entropy * coin + barrier * wall - value * (values - returns) ** 2)
+    undecided = -anp.sum(p * anp.log(p), axis=1)
+    wall = anp.mean(anp.log(p), axis=1)
+    return anp.mean(gain + entropy * undecided + barrier * wall - value * (values - returns) ** 2)
+
+
+def log_probability(actions, logits):
+    return policy.softmax(logits)[1][np.arange(len(actions)), actions]
 
 
 @pytest.fixture
 def steps():
     rng = np.random.default_rng(4)
-    logits = rng.standard_normal(STEPS)
-    actions = rng.integers(0, 2, STEPS).astype(np.uint8)
+    logits = rng.standard_normal((STEPS, ACTIONS))
+    actions = rng.integers(0, ACTIONS, STEPS).astype(np.uint8)
     return {
         "actions": actions,
-        "old_log_p": policy.log_probability(actions, logits + 0.5 * rng.standard_normal(STEPS)),
+        "old_log_p": log_probability(actions, logits + 0.5 * rng.standard_normal(logits.shape)),
         "advantages": rng.standard_normal(STEPS),
         "returns": rng.standard_normal(STEPS),
     }, np.column_stack([logits, rng.standard_normal(STEPS)])
@@ -48,11 +57,11 @@ def test_the_gradient_is_autograds(steps):
     batch, out = steps
     how = 0.2, 0.03, 0.02, 0.5
     got, losses = objective_gradient(out, *batch.values(), *how)
-    want = autograd.grad(lambda out: objective(out[:, 0], out[:, 1], *batch.values(), *how))(out)
+    want = autograd.grad(lambda out: objective(out[:, :-1], out[:, -1], *batch.values(), *how))(out)
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
     assert 0.1 < losses["clipped"] < 0.9  # both branches were taken
-    assert np.count_nonzero(got[:, 1]) == STEPS
-    total = objective(out[:, 0], out[:, 1], *batch.values(), 0.2, 0.03, 0.0, 0.5)
+    assert np.count_nonzero(got[:, -1]) == STEPS
+    total = objective(out[:, :-1], out[:, -1], *batch.values(), 0.2, 0.03, 0.0, 0.5)
     parts = -losses["policy_loss"] + 0.03 * losses["entropy"] - 0.5 * losses["value_loss"]
     assert parts == pytest.approx(total)
 
@@ -62,20 +71,21 @@ def test_the_gradient_is_autograds(steps):
     [(1.3, 1, False), (1.3, -1, True), (0.7, -1, False), (0.7, 1, True), (1.1, 1, True), (0.9, -1, True)],
 )
 def test_clipping_stops_only_what_has_gone_far_enough(ratio, advantage, moves):
-    out = np.array([[0.3, 0.0]])
+    out = np.array([[0.3, -0.2, 0.1, 0.0]])
     actions = np.zeros(1, np.uint8)
-    old = policy.log_probability(actions, out[:, 0]) - np.log(ratio)
+    old = log_probability(actions, out[:, :-1]) - np.log(ratio)
     d_out, _ = objective_gradient(
         out, actions, old, np.array([float(advantage)]), np.zeros(1), 0.2, 0.0, 0.0, 0.5
     )
-    p = policy.probability_up(out[0, 0])
-    assert d_out[0, 0] == pytest.approx(ratio * advantage * (1 - p) if moves else 0)
+    p = policy.softmax(out[:, :-1])[0][0]
+    want = ratio * advantage * (np.array([1, 0, 0]) - p) if moves else np.zeros(3)
+    np.testing.assert_allclose(d_out[0, :-1], want, atol=1e-12)
 
 
 def test_huge_logits_do_not_overflow():
-    out = np.array([[1e4, 0.0], [-1e4, 0.0]], np.float32)
+    out = np.array([[1e4, 0.0, 0.0], [-1e4, 0.0, 0.0]], np.float32)
     zeros, ones = np.zeros(2, np.float32), np.ones(2, np.float32)
-    actions = np.array([policy.UP, policy.DOWN], np.uint8)
+    actions = np.array([0, 1], np.uint8)
     with np.errstate(over="raise", invalid="raise"):
         d_out, losses = objective_gradient(out, actions, zeros, ones, zeros, 0.2, 0.01, 0.01, 0.5)
     assert np.isfinite(d_out).all() and np.isfinite(list(losses.values())).all()
@@ -85,17 +95,18 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
     """From sparse inputs to weights, one epoch in one piece: against autograd through a dense network."""
     rng = np.random.default_rng(1)
     config = Fast(epochs=1, minibatches=1, num_hidden_layer_neurons=7, learning_rate=1e-9)
-    network = Network.random((30, 7, 2), rng, "float64")
+    network = Network.random((30, 7, ACTIONS + 1), rng, "float64")
     start = [w.copy() for w in network.weights.values()]
-    learner = PPO(network, config)
+    learner = PPO(network, NAMES, config)
     rollouts = []
     for seed, over in ((1, False), (2, True), (3, False)):
         (x, dense_x), (after, dense_after) = random_inputs(12, 30, seed), random_inputs(2, 30, seed + 9)
         after, dense_after = after.take(np.array([1])), dense_after[1:]
         rewards = np.zeros(12, np.float32)
         rewards[[4, 11]] = -1, over
-        logits = network.forward(x)[:, 0] + rng.uniform(-0.1, 0.1, 12)  # of weights a little older
-        rollout = Rollout(x, after, rng.integers(0, 2, 12).astype(np.uint8), logits, rewards, 0.0)
+        actions = rng.integers(0, ACTIONS, 12).astype(np.uint8)
+        older = network.forward(x)[:, :-1] + rng.uniform(-0.1, 0.1, (12, ACTIONS))  # a little older
+        rollout = Rollout(x, after, actions, log_probability(actions, older), rewards, 0.0)
         learner.add(rollout, over)
         rollouts.append((rollout, dense_x, dense_after, over))
 
@@ -107,6 +118,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
     )
     losses = learner.update(0, 0)
     assert losses["clipped"] == 0 and losses["learning_rate"] == 1e-9
+    assert sum(losses[f"probability/{name}"] for name in NAMES) == pytest.approx(1)
 
     def forward(x, weights):
         return anp.maximum(x @ weights[0], 0) @ weights[1]
@@ -115,8 +127,8 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
         [
             generalised_advantages(
                 rollout.rewards,
-                forward(x, start)[:, 1],
-                0.0 if over else forward(after, start)[0, 1],
+                forward(x, start)[:, -1],
+                0.0 if over else forward(after, start)[0, -1],
                 config.gamma,
                 config.lambda_,
             )
@@ -125,14 +137,14 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
     )
     x = np.concatenate([x for _, x, _, _ in rollouts])
     actions = np.concatenate([rollout.actions for rollout, *_ in rollouts])
-    old = policy.log_probability(actions, np.concatenate([rollout.logits for rollout, *_ in rollouts]))
-    returns = advantages + forward(x, start)[:, 1]
+    old = np.concatenate([rollout.log_probabilities for rollout, *_ in rollouts])
+    returns = advantages + forward(x, start)[:, -1]
     scaled = (advantages - advantages.mean()) / advantages.std()
 
     def whole(weights):
         out = forward(x, weights)
         return objective(
-            out[:, 0], out[:, 1], actions, old, scaled, returns, config.clip,
+            out[:, :-1], out[:, -1], actions, old, scaled, returns, config.clip,
             config.entropy_coefficient, config.barrier_coefficient, config.value_coefficient,
         )  # fmt: skip
 
@@ -146,7 +158,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
 
 def test_the_schedule_runs_over_its_own_frames(random_inputs):
     config = Fast(schedule_frames=1000, learning_rate=0.5, num_hidden_layer_neurons=4)
-    learner = PPO(Network.random((30, 4, 2), np.random.default_rng(0)), config)
+    learner = PPO(Network.random((30, 4, ACTIONS + 1), np.random.default_rng(0)), NAMES, config)
     x, _ = random_inputs(8, 30)
     rewards = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.float32)
     for frames, rate in ((0, 0.5), (500, 0.275), (1000, 0.05), (1500, 0.0275), (2000, 0.005)):
@@ -232,12 +244,14 @@ def test_what_was_played_from_saved_weights_and_games_is_what_would_have_been(em
 def test_a_new_agent_is_undecided():
     config = Fast()
     agent = new_agent(config)
-    assert agent.vision.outline and agent.vision.pair and agent.vision.strip_width == 8
+    assert agent.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
+    assert agent.actions == (0, 1, 2, 3, 4, 5)
+    assert agent.vision == Vision(outline=True, pair=True, strip_width=8, offsets_in_time=True)
     assert {name: w.shape for name, w in agent.network.weights.items()} == {
-        "W1": (12800 + 8745, 200),
-        "W2": (200, 2),
+        "W1": (12800 + 8745 + 15900, 200),
+        "W2": (200, 7),
     }
     assert all(w.dtype == np.float32 for w in agent.network.weights.values())
     assert np.std(agent.network.weights["W1"]) == pytest.approx(0.05, rel=0.01)
-    assert np.abs(agent.network.weights["W2"][:, 0]).max() < 0.01
+    assert np.abs(agent.network.weights["W2"][:, :-1]).max() < 0.01
     assert repr(new_learner(config, agent)).startswith("PPO(LazyRMSProp(")

@@ -25,7 +25,8 @@ def assert_close(got, want, precision):
 def both(request, real_games):
     """An engine's learner and classic's weights, the same, in this precision."""
     weights = {name: w.astype(request.param) for name, w in real_games.agent.network.weights.items()}
-    learner = Reinforce(Network(weights), classic.gamma, classic.learning_rate, classic.decay_rate)
+    rates = classic.gamma, classic.learning_rate, classic.decay_rate
+    learner = Reinforce(Network(weights), ("RIGHT", "LEFT"), *rates)
     return learner, as_classic(weights), PRECISION[request.param]
 
 
@@ -91,4 +92,7 @@ def test_an_update_empties_the_batch_and_tells_its_norm(both, real_games, dense)
         sum((g**2).sum() for g in gradient.values()) ** 0.5, rel=1e-4
     )
     assert 0 < losses["entropy"] <= np.log(2)
+    up = policy.probability_up(real_games.agent.network.forward(real_games.rollouts[0].inputs)[:, 0]).mean()
+    assert losses["probability/RIGHT"] == pytest.approx(up, rel=1e-4)
+    assert losses["probability/LEFT"] == pytest.approx(1 - up, rel=1e-4)
     assert not any(g.any() for g in learner.network.gradients.values())

@@ -46,11 +46,11 @@ def test_moments_are_spaced_by_frames_and_by_score(config, folder):
     agent = new_agent(config)
     stages = Stages(folder, agent, Progress())
     live(stages, agent, [(50_000, -21), (101_000, -21), (150_000, -20), (199_999, -18), (210_000, -17.5)])
-    assert moments_kept(folder) == [0, 101_000, 210_000]
-    live(stages, agent, [(220_000, -15), (230_000, -13.4), (240_000, -9.5), (250_000, -13)])
-    assert moments_kept(folder) == [0, 101_000, 210_000, 230_000]
-    live(stages, agent, [(260_000, -9.4), (1_700_000, -9), (1_750_000, -9)])
-    assert moments_kept(folder) == [0, 101_000, 210_000, 230_000, 260_000, 1_700_000]
+    assert moments_kept(folder) == [0, 101_000, 199_999, 210_000]
+    live(stages, agent, [(220_000, -16.1), (230_000, -15.4), (240_000, -13.4), (250_000, -17)])
+    assert moments_kept(folder) == [0, 101_000, 199_999, 210_000, 230_000, 240_000]
+    live(stages, agent, [(260_000, -11.5), (1_700_000, -11), (1_750_000, -11)])
+    assert moments_kept(folder) == [0, 101_000, 199_999, 210_000, 230_000, 240_000, 1_700_000]
 
 
 def test_the_same_moments_whether_or_not_it_was_stopped(config, folder, tmp_path):
@@ -91,9 +91,10 @@ def test_a_stage_is_small_and_plays_as_it_did(config, folder, new_game, emulator
 def test_timelapse_shows_every_stage(config, folder, tmp_path):
     agent = new_agent(config)
     stages = Stages(folder, agent, Progress())
-    for frames, push in ((200_000, 5.0), (400_000, -5.0)):  # always UP, then always DOWN
+    for frames, name in ((200_000, "RIGHT"), (400_000, "LEFT")):  # always up, then always down
         agent.network.weights["W1"][:] = 1.0
-        agent.network.weights["W2"][:, 0] = push
+        agent.network.weights["W2"][:] = 0.0
+        agent.network.weights["W2"][:, agent.action_names.index(name)] = 5.0
         stages.note(agent, Progress(frames=frames, games=1, scores=[-21]))
     out = tmp_path / "life.mp4"
     main(["timelapse", str(folder.path), str(out), "--seconds", "2"])

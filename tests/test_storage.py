@@ -265,7 +265,7 @@ W1, W2 = np.ones((6400, 4), np.float32), np.ones((4, 1), np.float32)
 BAD_WEIGHTS = {
     "too few pixels": {"W1": W1[1:], "W2": W2},
     "layers that do not fit": {"W1": W1, "W2": W2[1:]},
-    "three outputs": {"W1": W1, "W2": np.ones((4, 3), np.float32)},
+    "four outputs for two actions": {"W1": W1, "W2": np.ones((4, 4), np.float32)},
     "one dimension": {"W1": W1, "W2": W2[:, 0]},
     "integers": {"W1": W1.astype(np.int32), "W2": W2},
     "NaN": {"W1": W1, "W2": np.array([[1], [1], [np.nan], [1]], np.float32)},
@@ -284,6 +284,9 @@ def test_unusable_weights_are_the_users_error(weights, new_agent, tmp_path, rais
 BAD_DESCRIPTIONS = {
     "three actions": {"actions": [2, 3, 0]},
     "actions not a list": {"actions": 2},
+    "an action that the game has not": {"actions": [2, 6]},
+    "names of other actions": {"action_names": ["LEFT", "RIGHT"]},
+    "names that are no list": {"action_names": 7},
     "a vision of unknown parts": {"vision": {"colour": "red"}},
     "a vision that is no dictionary": {"vision": [35, 195]},
     "a vision of text": {"vision": {"top": "35"}},

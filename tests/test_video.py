@@ -25,7 +25,7 @@ STEPS = 300
 @pytest.mark.parametrize("greedy", [True, False])
 def test_a_game_looked_at_is_the_game_that_is_played(new_agent, new_game, emulator, vision, greedy):
     """Same inputs, actions and points, sticky actions and all; and what it makes of them is the network's."""
-    agent = new_agent(hidden=(20,), outputs=2 if vision.pair else 1, vision=vision, greedy=greedy)
+    agent = new_agent(hidden=(20,), critic=vision.pair, vision=vision, greedy=greedy)
     (rollout,), (after,) = play(agent, [new_game()], STEPS, emulator)
     looked = list(itertools.islice(moments(agent, new_game(), Emulator(agent.game)), STEPS))
     assert [moment.action for moment in looked] == rollout.actions.tolist()
@@ -36,11 +36,17 @@ def test_a_game_looked_at_is_the_game_that_is_played(new_agent, new_game, emulat
         flat = moment.inputs.ravel()
         np.testing.assert_array_equal(flat.nonzero()[0], rollout.inputs.pixels[start:end])
         np.testing.assert_array_equal(flat[flat != 0], rollout.inputs.values[start:end])
-        np.testing.assert_allclose(moment.up, 1 / (1 + np.exp(-outputs[t, 0])), rtol=1e-4)
         if vision.pair:
-            np.testing.assert_allclose(moment.value, outputs[t, 1], rtol=1e-3, atol=1e-5)
+            odds = np.exp(outputs[t, :-1])
+            np.testing.assert_allclose(moment.probabilities, odds / odds.sum(), rtol=1e-4)
+            np.testing.assert_allclose(moment.value, outputs[t, -1], rtol=1e-3, atol=1e-5)
         else:
+            up = 1 / (1 + np.exp(-outputs[t, 0]))
+            np.testing.assert_allclose(moment.probabilities, [up, 1 - up], rtol=1e-4)
             assert moment.value is None
+        assert np.exp(rollout.log_probabilities[t]) == pytest.approx(
+            moment.probabilities[moment.action], rel=1e-4
+        )
         weights = agent.network.weights["W1"]
         np.testing.assert_allclose(moment.hidden, np.maximum(flat @ weights, 0), rtol=1e-3, atol=1e-5)
 

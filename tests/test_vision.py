@@ -124,7 +124,7 @@ def test_a_pair_shows_both_screens_side_by_side():
     dots = [[(35, 0, BALL), (35, 2, PADDLE)], [(35, 2, BALL), (37, 0, BALL)], []]
     want = [[0, 1], [1, 80, 6400, 6401], [6401, 6480]]
     record, sight = new_record(3, vision), new_sight(vision)
-    mind = (np.ones((12800, 2)), np.ones((2, 2))), np.uint64(1), False
+    mind = (np.ones((12800, 2)), np.ones((2, 2))), 1, np.uint64(1), False
     for t, some in enumerate(dots):
         kernels.decide(vision.eyes(screens(FIELD, *some)[0]), vision.view, True, sight, mind, t, record, t)
     offsets, pixels, values, *_ = record
@@ -133,35 +133,80 @@ def test_a_pair_shows_both_screens_side_by_side():
     assert (values[: offsets[3]] == 1).all()
 
 
-def test_the_network_is_told_how_things_lie_to_each_other():
-    """By hand: a ball in strip 2, and a paddle in strip 8 whose ends are 3 rows above it and 5 below."""
-    vision = Vision(pair=True, outline=True, strip_width=8)
-    assert vision.shape == (80, 80) and vision.size == 2 * 6400 + 55 * 159
-    ball, paddle = [(35 + 2 * 40, 2 * 20, BALL)], [(35 + 2 * row, 140, PADDLE) for row in range(37, 46)]
-    record, sight = new_record(1, vision), new_sight(vision)
-    mind = (np.ones((vision.size, 2)), np.ones((2, 2))), np.uint64(1), False
-    screen = screens(FIELD, *ball, *paddle)[0]
-    kernels.decide(vision.eyes(screen), vision.view, True, sight, mind, 0, record, 0)
-    apart, together = (12800 + both * 159 + 79 for both in (8 * 9 // 2 + 2, 8 * 9 // 2 + 8))
-    assert sorted(record[1][3 : record[0][1]]) == [apart - 3, apart + 5, together + 8]
+def test_the_network_is_told_relative_offsets():
+    """By hand: a ball in strip 2, and a paddle in strip 8 whose ends are 3 rows above it and 5 below.
+
+    Then the ball moves to strip 3 and 2 rows up, and the paddle a row down.
+    """
+    vision = Vision(pair=True, outline=True, strip_width=8, offsets_in_time=True)
+    assert vision.shape == (80, 80) and vision.size == 2 * 6400 + 55 * 159 + 100 * 159
+    record, sight = new_record(2, vision), new_sight(vision)
+    mind = (np.ones((vision.size, 2)), np.ones((2, 2))), 1, np.uint64(1), False
+    for step, (row, column, top) in enumerate([(40, 20, 37), (38, 24, 38)]):
+        ball = (35 + 2 * row, 2 * column, BALL)
+        paddle = [(35 + 2 * row, 140, PADDLE) for row in range(top, top + 9)]
+        screen = screens(FIELD, ball, *paddle)[0]
+        kernels.decide(vision.eyes(screen), vision.view, True, sight, mind, step, record, step)
+    offsets, inputs, values, *_ = record
+    assert (values[: offsets[2]] == 1).all()
+
+    def space(left, right, below):
+        return 12800 + (right * (right + 1) // 2 + left) * 159 + 79 + below
+
+    def time(now, before, below):
+        return 12800 + 55 * 159 + (now * 10 + before) * 159 + 79 + below
+
+    first, second = inputs[: offsets[1]], inputs[offsets[1] : offsets[2]]
+    assert sorted(first[3:]) == sorted([space(2, 8, -3), space(2, 8, 5), space(8, 8, 8)])
+    assert sorted(second[6:]) == sorted(
+        [
+            *[space(3, 8, 0), space(3, 8, 8), space(8, 8, 8)],
+            *[time(3, 2, -2), time(3, 8, 38 - 37), time(3, 8, 38 - 45)],  # the ball, from all that was there
+            *[time(8, 2, 38 - 40), time(8, 8, 1), time(8, 8, 38 - 45)],  # the paddle's top
+            *[time(8, 2, 46 - 40), time(8, 8, 46 - 37), time(8, 8, 1)],  # and its bottom
+        ]
+    )
+
+
+places = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 29)), max_size=100)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 29)), max_size=100), st.integers(1, 30))
-def test_relative_offsets_are_those_of_every_two_points(places, width):
-    rows, columns, first = 20, 30, 1000
-    now = np.array(sorted({row * columns + column for row, column in places}), np.uint16)
-    points = list(dict.fromkeys((pixel // columns, pixel % columns // width) for pixel in now.tolist()))
+@given(places, places, st.integers(1, 30))
+def test_relative_offsets_are_those_of_every_two_points(places_now, places_before, width):
+    height, columns, first, most = 20, 30, 1000, kernels.MOST_POINTS
+    strips = -(-columns // width)
+
+    def points_of(places):
+        pixels = np.array(sorted({row * columns + column for row, column in places}), np.uint16)
+        found = np.zeros((2, most), np.int64)
+        count = kernels.points(pixels, columns, width, *found)
+        want = list(dict.fromkeys((pixel // columns, pixel % columns // width) for pixel in pixels.tolist()))
+        assert list(zip(*found[:, :count].tolist(), strict=True)) == want[:most]
+        return found[:, :count], want[:most]
+
+    now, points = points_of(places_now)
+    before, points_before = points_of(places_before)
+
+    def inputs(kernel, *args):
+        pixels, values = np.zeros(most**2, np.uint16), np.zeros(most**2, np.int8)
+        count = kernel(*args, first, pixels, values)
+        assert values[:count].sum() == count
+        return Counter(pixels[:count].tolist())
+
     want = Counter()
-    for one, other in itertools.combinations(points[: kernels.MOST_POINTS], 2):
+    for one, other in itertools.combinations(points, 2):
         (left_row, left), (right_row, right) = sorted((one, other), key=lambda point: point[1])
         want[first + (right * (right + 1) // 2 + left) * 39 + right_row - left_row + 19] += 1
-    pixels, values = np.zeros(2016, np.uint16), np.zeros(2016, np.int8)
-    count = kernels.relative_offsets(now, rows, columns, width, first, pixels, values)
-    assert Counter(pixels[:count].tolist()) == want
-    assert values[:count].sum() == count
-    strips = -(-columns // width)
+    assert inputs(kernels.offsets_in_space, *now, height) == want
     assert all(first <= pixel < first + strips * (strips + 1) // 2 * 39 for pixel in want)
+
+    want = Counter(
+        first + (strip * strips + old_strip) * 39 + row - old_row + 19
+        for (row, strip), (old_row, old_strip) in itertools.product(points, points_before)
+    )
+    assert inputs(kernels.offsets_in_time, *now, *before, height, strips) == want
+    assert all(first <= pixel < first + strips**2 * 39 for pixel in want)
 
 
 def test_the_first_input_is_zero_and_the_others_are_what_changed():
@@ -177,7 +222,7 @@ def test_the_first_input_is_zero_and_the_others_are_what_changed():
         assert x[pixels].tolist() == values
 
     record, sight = new_record(3, vision), new_sight(vision)
-    mind = (np.ones((6400, 2)), np.ones((2, 1))), np.uint64(1), False
+    mind = (np.ones((6400, 2)), np.ones((2, 1))), 1, np.uint64(1), False
     for t, (palette, _) in enumerate(pairs):
         kernels.decide(vision.eyes(palette), vision.view, True, sight, mind, t, record, t)
     offsets, pixels, values, *_ = record
@@ -239,26 +284,36 @@ def test_draws_are_uniform_for_any_key():
         assert np.sum((counts - 1000) ** 2 / 1000) < 55  # chi-squared, 19 degrees: 1 in 50,000
 
 
-@pytest.mark.parametrize("logit", [-2.0, 0.0, 0.5, 3.0])
-def test_up_is_drawn_with_probability_sigmoid(logit):
-    p, n = 1 / (1 + np.exp(-logit)), 20_000
-    ups = sum(
-        kernels.choose(logit, kernels.uniform(np.uint64(9), np.uint64(step)), False) == 0 for step in range(n)
-    )
-    assert abs(ups - n * p) < 4 * np.sqrt(n * p * (1 - p))
+def choose(logits, draw, greedy, dtype=np.float64):
+    return kernels.choose(np.array(logits, dtype), draw, greedy)
+
+
+@pytest.mark.parametrize("logits", [[-2.0], [0.5], [0.5, 0.5], [1.0, -1.0, 0.0, 2.0, -3.0, 1.0]], ids=str)
+def test_actions_are_drawn_with_their_probabilities(logits):
+    """One logit z is softmax over z and 0; the logarithm of the probability comes with the action."""
+    odds = np.exp(logits if len(logits) > 1 else [*logits, 0])
+    p, n = odds / odds.sum(), 20_000
+    drawn = [choose(logits, kernels.uniform(np.uint64(9), np.uint64(step)), False) for step in range(n)]
+    counts = Counter(action for action, _ in drawn)
+    for action, probability in enumerate(p):
+        assert abs(counts[action] - n * probability) < 4 * np.sqrt(n * probability * (1 - probability))
+    for action, log_probability in set(drawn):
+        assert log_probability == pytest.approx(np.log(p[action]), rel=1e-12)
 
 
 def test_choose_compares_the_draw_with_p():
     for draw in (0.0, 0.4999, 0.5, 0.7):
-        assert kernels.choose(0.0, draw, False) == (0 if draw < 0.5 else 1)
+        assert choose([0.0], draw, False)[0] == (0 if draw < 0.5 else 1)
+        assert choose([3.0, 3.0, 3.0, 3.0], draw, False)[0] == int(4 * draw)
     for draw in (0.0, 0.999):  # greedy: the draw does not matter
-        assert kernels.choose(0.01, draw, True) == 0
-        assert kernels.choose(-0.01, draw, True) == 1
+        assert choose([0.01], draw, True)[0] == 0
+        assert choose([-0.01], draw, True)[0] == 1
+        assert choose([0.0, 1.0, 0.5, 1.0], draw, True)[0] == 1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_huge_logits_do_not_overflow(dtype):
-    with np.errstate(all="raise"):
-        for draw in np.array([0, 0.5, 1 - 2.0**-53]):
-            assert kernels.choose(dtype(1e30), draw, False) == 0
-            assert kernels.choose(dtype(-1e30), draw, False) == 1
+    for draw in np.array([0, 0.5, 1 - 2.0**-53]):
+        assert choose([1e30], draw, False, dtype) == (0, 0.0)
+        assert choose([-1e30], draw, False, dtype) == (1, 0.0)
+        assert choose([-1e30, 0.0, 1e30], draw, False, dtype) == (2, 0.0)

@@ -54,7 +54,7 @@ def served(*args):
 @pytest.fixture(scope="module")
 def agent_file(new_agent, tmp_path_factory):
     path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
-    new_agent(hidden=(20,), outputs=2, vision=Vision(outline=True, pair=True)).save(path)
+    new_agent(hidden=(20,), critic=True, vision=Vision(outline=True, pair=True)).save(path)
     return path
 
 
@@ -286,15 +286,15 @@ def test_a_viewer_keeps_at_most_one_of_each_kind():
 
 
 def test_a_moment_comes_across_whole(new_agent, new_game, emulator):
-    agent = new_agent(hidden=(20,), outputs=2, vision=Vision(pair=True))
+    agent = new_agent(hidden=(20,), critic=True, vision=Vision(pair=True))
     *_, moment = (moment for moment, _ in zip(moments(agent, new_game(), emulator), range(50), strict=False))
     message = encode(3, moment, whole=True)
-    kind, action, won, lost, frames, units, inputs, number, step, up, value = struct.unpack_from(
-        "<5BHHxIIff", message
+    kind, action, won, lost, frames, units, inputs, actions, number, step, value = struct.unpack_from(
+        "<5BHHBIIf", message
     )
     assert (kind, action, won, lost, frames, units) == (MOMENT, moment.action, moment.won, moment.lost, 4, 20)
-    assert (number, step, up, value) == (3, 49, np.float32(moment.up), np.float32(moment.value))
-    at = struct.calcsize("<5BHHxIIff")
+    assert (actions, number, step, value) == (6, 3, 49, np.float32(moment.value))
+    at = struct.calcsize("<5BHHBIIf")
 
     def take(dtype, count):
         nonlocal at
@@ -306,6 +306,7 @@ def test_a_moment_comes_across_whole(new_agent, new_game, emulator):
     places, values = take("<u2", inputs), take("i1", inputs)
     seen[places] = values
     np.testing.assert_array_equal(seen, moment.inputs.ravel())
+    np.testing.assert_array_equal(take("<f4", actions), moment.probabilities)
     np.testing.assert_array_equal(take("<f4", units), moment.hidden)
     for frame in moment.frames:
         (count,) = take("<u4", 1)

@@ -42,6 +42,7 @@ function hear(message) {
     $("name").textContent = `${hello.name} plays ${hello.game} against the computer`;
     $("new").textContent = hello.channels === 2 ? "this screen" : "went on";
     $("old").textContent = hello.channels === 2 ? "the one before" : "went off";
+    $("actions").replaceChildren(...hello.actions.map(actionRow));
   } else if (message.kind === "status") {
     status = message;
     if (hello.mode === "play") return tellGame();
@@ -71,12 +72,12 @@ function see(data) {
     dirty = true;
     return;
   }
-  const units = view.getUint16(5, true), inputs = view.getUint16(7, true);
+  const units = view.getUint16(5, true), inputs = view.getUint16(7, true), actions = view.getUint8(9);
   const moment = {
     action: view.getUint8(1), won: view.getUint8(2), lost: view.getUint8(3),
-    up: view.getFloat32(18, true), value: view.getFloat32(22, true),
+    value: view.getFloat32(18, true),
   };
-  let at = 26;
+  let at = 22;
   const take = (Kind, count) => {
     const part = new Kind(data.slice(at, at + count * Kind.BYTES_PER_ELEMENT));
     at += count * Kind.BYTES_PER_ELEMENT;
@@ -84,6 +85,7 @@ function see(data) {
   };
   moment.places = take(Uint16Array, inputs);
   moment.values = take(Int8Array, inputs);
+  moment.probabilities = take(Float32Array, actions);
   moment.hidden = take(Float32Array, units);
   const frames = view.getUint8(4);
   for (let i = 0; i < frames; i++) {
@@ -153,7 +155,7 @@ function tick(now) {
 
 function meet(moment) {
   newest = moment;
-  history.push(moment.up);
+  history.push(moment.probabilities);
   if (history.length > STEPS_SHOWN) history.shift();
   dirty = true;
 }
@@ -161,10 +163,9 @@ function meet(moment) {
 function draw() {
   if (hello && newest) {
     drawSeen();
+    drawActions();
     drawHistory();
     drawNeurons();
-    $("up").textContent = `${Math.round(100 * newest.up)} %`;
-    $("up").style.color = colour(newest.up >= 0.5 ? "--up" : "--down");
     $("expects").hidden = Number.isNaN(newest.value);
     $("value").textContent = signed(newest.value);
   }
@@ -199,19 +200,32 @@ function fit(canvas, height) {               // a canvas as sharp as the screen;
   return {context, width, height};
 }
 
-function drawHistory() {
-  const {context, width, height} = fit($("history"));
-  const y = up => 2 + (1 - up) * (height - 4);
-  context.strokeStyle = colour("--edge");
-  context.beginPath();
-  context.moveTo(0, y(0.5));
-  context.lineTo(width, y(0.5));
-  context.stroke();
-  context.strokeStyle = colour("--up");
-  context.lineWidth = 1.5;
-  context.beginPath();
-  history.forEach((up, i) => context.lineTo(i * width / (STEPS_SHOWN - 1), y(up)));
-  context.stroke();
+function actionRow(name) {                   // an action's name, a bar as long as its probability, the number
+  const row = document.createElement("li");
+  row.append(...["span", "i", "output"].map(tag => document.createElement(tag)));
+  row.firstChild.textContent = name;
+  return row;
+}
+
+function drawActions() {
+  [...$("actions").children].forEach((row, action) => {
+    const percent = Math.round(100 * newest.probabilities[action]);
+    row.classList.toggle("taken", action === newest.action);
+    row.children[1].style.setProperty("--share", `${percent}%`);
+    row.lastChild.textContent = `${percent} %`;
+  });
+}
+
+function drawHistory() {                     // a row for each action, a column for each step
+  const canvas = $("history"), rows = hello.actions.length;
+  if (canvas.width !== STEPS_SHOWN || canvas.height !== rows) [canvas.width, canvas.height] = [STEPS_SHOWN, rows];
+  const context = canvas.getContext("2d"), image = context.createImageData(STEPS_SHOWN, rows);
+  history.forEach((probabilities, step) => probabilities.forEach((p, row) => {
+    const at = 4 * (row * STEPS_SHOWN + step);
+    ORANGE.forEach((value, k) => image.data[at + k] = value);
+    image.data[at + 3] = 255 * p;
+  }));
+  context.putImageData(image, 0, 0);
 }
 
 function drawNeurons() {
