@@ -11,12 +11,12 @@ from pongrad.games import FRAMES_A_STEP
 
 
 def train(folder: Path, *flags: str) -> None:
-    """One run of the engine, as a user would start it with these flags; one that was stopped goes on."""
-    command = [sys.executable, "-m", "pongrad", "train", "--run", str(folder)]
+    """One run of the engine, as a user would start it with these flags; resumes one that is there."""
+    command = [sys.executable, "-m", "pongrad", "train", "--run", str(folder), *flags]
     if (folder / "config.json").exists():
         subprocess.run([*command, "--resume"])  # exit code 2: it is finished
     else:
-        subprocess.run([*command, *flags], check=True)
+        subprocess.run(command, check=True)
 
 
 def progress(printed: Iterable[str], start: float) -> Iterator[dict[str, Any]]:

@@ -1,91 +1,139 @@
-"""How soon does recipe `fast` beat the computer, and how far does it get? Five seeds nobody tuned on.
+"""How soon does recipe `fast` reach 0, 10 and 18 points in Pong? Five seeds that nobody tuned on.
 
-    python benchmarks/fast_learning.py          # about 40 minutes on two cores; keeps runs already there
+    python benchmarks/fast_learning.py          # about an hour on two cores; keeps runs already there
     python benchmarks/fast_learning.py --help
 
-Every seed learns for the recipe's `schedule_frames`, or until its mean score is that of the recipe; then the
-agent that first beat the computer and the best one play 100 fresh games each. Writes a table
+Each seed learns for 14 million frames, or until the mean score of its last 100 games is 18. Each mark is
+reported by two measures:
+
+- by training: when the mean of the last 100 training games passed it;
+- by evaluation: the youngest stage of the run whose greedy agent passes it in 100 fresh games. A bisection
+  finds it: the stage passes and the one before it does not.
+
+The best agent within 6 million frames, and the best at the end, play 100 fresh games each too. Writes a table
 (fast_learning.md and .json) and a picture (fast_learning.png).
 """
 
 import argparse
 import json
+import shutil
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from common import train
 
+from pongrad import Agent
+from pongrad.evaluation import evaluate
 from pongrad.plots import learning_curve
 from pongrad.recipes import Fast
 from pongrad.runs import RunFolder
+from pongrad.stages import files
+from pongrad.workers import cores
 
-SEEDS = (46, 47, 48, 49, 50)
+SEEDS = (131, 132, 133, 134, 135)
 MARKS = (0, 10, 18)
+FRAMES = 14_000_000
+EARLY = 6_000_000
+EARLY_BEST = "best_within_6M.safetensors"
+GAMES = 100
 
 
-def evaluated(agent: Path) -> dict[str, Any] | None:
-    """What the agent scores in 100 fresh games; kept in a file beside it."""
-    file = agent.with_suffix(".json")
-    if not agent.exists():
-        return None
-    if not file.exists():
-        command = [sys.executable, "-m", "pongrad", "evaluate", str(agent), "--json"]
-        file.write_text(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    result: dict[str, Any] = json.loads(file.read_text())
-    return result
+def learn(folder: Path, seed: int, frames: int, until: float) -> None:
+    """One run; its best agent so far is kept as it stands after 6 million frames."""
+    early = folder / EARLY_BEST
+    if not early.exists():
+        train(folder, "--seed", str(seed), "--frames", str(min(EARLY, frames)), "--until", str(until))
+        shutil.copyfile(folder / "best.safetensors", early)
+    if frames > EARLY:
+        train(folder, "--frames", str(frames), "--until", str(until))
+
+
+class Evaluations:
+    """Mean scores of a run's agents in fresh games, played greedily; kept in the run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "evaluations.json"
+        self._known: dict[str, Any] = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def of(self, agent_file: Path) -> dict[str, Any]:
+        """The mean score of one agent and its standard error."""
+        if agent_file.name not in self._known:
+            agent = Agent.load(agent_file)
+            agent.greedy = True
+            self._known[agent_file.name] = evaluate(agent, GAMES, 0, cores())
+            self._file.write_text(json.dumps(self._known, indent=2) + "\n")
+        return self._known[agent_file.name]
+
+    def youngest_above(self, mark: float, stages: list[Path]) -> Path | None:
+        """The stage that passes the mark while the one before it does not; None: not even the oldest."""
+        below, above = -1, len(stages)
+        while above - below > 1:
+            middle = (below + above) // 2
+            if self.of(stages[middle])["mean_score"] > mark:
+                above = middle
+            else:
+                below = middle
+        return stages[above] if above < len(stages) else None
 
 
 def measured(folder: Path) -> dict[str, Any]:
-    """When the mean score of 100 games first passed each mark, where it ended, and the agents' scores."""
-    lines = [line for line in RunFolder(folder).metrics() if line["games"] >= 100]
-    row: dict[str, Any] = {"seed": json.loads((folder / "config.json").read_text())["seed"]}
+    """When a run passed each mark by training and by evaluation, where it ended, what its agents score."""
+    run, evaluations = RunFolder(folder), Evaluations(folder)
+    lines = [line for line in run.metrics() if line["games"] >= 100]
+    row: dict[str, Any] = {"seed": run.config().seed}
     for mark in MARKS:
         passed = next((line for line in lines if line["mean_score_100"] > mark), None)
         row[f"frames_to_{mark}"] = passed and passed["frames"]
         row[f"seconds_to_{mark}"] = passed and passed["seconds"]
+        stage = evaluations.youngest_above(mark, files(run))
+        row[f"evaluated_frames_to_{mark}"] = stage and int(stage.stem)
     row["frames"], row["seconds"] = lines[-1]["frames"], lines[-1]["seconds"]
     row["mean_score_100"] = lines[-1]["mean_score_100"]
-    for name in ("beat", "best"):
-        result = evaluated(folder / f"{name}.safetensors")
-        row[f"{name}_mean_score"] = result and result["mean_score"]
-        row[f"{name}_standard_error"] = result and result["standard_error"]
+    for name in ("beat.safetensors", EARLY_BEST, "best.safetensors"):
+        if (folder / name).exists():
+            result = evaluations.of(folder / name)
+            row[name] = {key: result[key] for key in ("mean_score", "standard_error", "wins")}
     return row
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows and their medians as Markdown; a run that never got there counts as later than all others."""
+    header = ["seed"]
+    for mark in MARKS:
+        header += [f"{mark} by training", f"{mark} by evaluation"]
+    header += ["at the end", "first to beat it", "best within 6 M", "best"]
+    lines = [f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
 
-    def cell(row: dict[str, Any], mark: int) -> str:
-        if row[f"frames_to_{mark}"] is None:
-            return "never"
-        return f"{row[f'frames_to_{mark}'] / 1e6:.2f} M, {row[f'seconds_to_{mark}']:.0f} s"
-
-    def score(row: dict[str, Any], name: str) -> str:
-        if row[f"{name}_mean_score"] is None:
-            return ""
-        return f"{row[f'{name}_mean_score']:+.1f} ± {row[f'{name}_standard_error']:.1f}"
-
-    median: dict[str, Any] = {}
-    for key in rows[0]:
+    def median(key: str) -> Any:
         values = sorted((row[key] for row in rows), key=lambda value: (value is None, value))
-        median[key] = values[len(values) // 2]
-    lines = ["| seed | mean above 0 | above 10 | above 18 | at the end | first to beat it | best agent |"]
-    lines.append("|" + " --- |" * 7)
-    for row in [*rows, {**median, "seed": "median"}]:
-        cells = [str(row["seed"]), *(cell(row, mark) for mark in MARKS)]
-        cells.append(
-            f"{row['mean_score_100']:+.1f} after {row['frames'] / 1e6:.1f} M, {row['seconds']:.0f} s"
-        )
-        if row["seed"] == "median":
-            scores = [[each[f"{name}_mean_score"] for each in rows] for name in ("beat", "best")]
-            cells += [f"{statistics.median(s):+.1f}" if None not in s else "" for s in scores]
-        else:
-            cells += [score(row, "beat"), score(row, "best")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        return values[len(values) // 2]
+
+    def frames(count: int | None, seconds: float | None = None) -> str:
+        if count is None:
+            return "never"
+        return f"{count / 1e6:.2f} M" + (f", {seconds:.0f} s" if seconds is not None else "")
+
+    def agent(result: dict[str, float] | None) -> str:
+        return f"{result['mean_score']:+.1f} ± {result['standard_error']:.1f}" if result else "none"
+
+    agents = ("beat.safetensors", EARLY_BEST, "best.safetensors")
+    for row in rows:
+        cells = [str(row["seed"])]
+        for mark in MARKS:
+            cells.append(frames(row[f"frames_to_{mark}"], row[f"seconds_to_{mark}"]))
+            cells.append(frames(row[f"evaluated_frames_to_{mark}"]))
+        cells.append(f"{row['mean_score_100']:+.1f} after {frames(row['frames'], row['seconds'])}")
+        lines.append(f"| {' | '.join([*cells, *(agent(row.get(name)) for name in agents)])} |")
+    cells = ["median"]
+    for mark in MARKS:
+        cells.append(frames(median(f"frames_to_{mark}"), median(f"seconds_to_{mark}")))
+        cells.append(frames(median(f"evaluated_frames_to_{mark}")))
+    cells.append(f"{median('mean_score_100'):+.1f} after {frames(median('frames'), median('seconds'))}")
+    for name in agents:
+        scores = [row[name]["mean_score"] for row in rows if name in row]
+        cells.append(f"{statistics.median(scores):+.1f}" if scores else "none")
+    return "\n".join([*lines, f"| {' | '.join(cells)} |"]) + "\n"
 
 
 def main() -> None:
@@ -95,15 +143,14 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/fast_learning"), help="output folder")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="seeds to learn with")
-    parser.add_argument("--frames", type=int, default=Fast().schedule_frames, help="frames a seed")
+    parser.add_argument("--frames", type=int, default=FRAMES, help="frames a seed")
     parser.add_argument("--until", type=float, default=Fast().until, help="mean score that ends a seed's run")
     parser.add_argument("--report-only", action="store_true", help="only write the report of what is there")
     options = parser.parse_args()
     folders = [options.out / f"seed{seed}" for seed in options.seeds]
     if not options.report_only:
         for folder, seed in zip(folders, options.seeds, strict=True):
-            how_long = ["--frames", str(options.frames), "--until", str(options.until)]
-            train(folder, "--seed", str(seed), *how_long)
+            learn(folder, seed, options.frames, options.until)
     rows = [measured(folder) for folder in folders]
     (options.out / "fast_learning.json").write_text(json.dumps(rows, indent=2) + "\n")
     (options.out / "fast_learning.md").write_text(table(rows))
