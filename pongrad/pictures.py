@@ -103,12 +103,12 @@ class Inside:
         for i, (name, p) in enumerate(rows):
             y = 34 + i * _ACTIONS_HEIGHT // len(self._names)
             colour = ORANGE if i == moment.action else FAINT  # the action that it takes
-            draw.rectangle((285, y + 18, 285 + round(180 * float(p)), y + 21), fill=colour)
+            draw.rectangle((285, y + 20, 285 + round(180 * float(p)), y + 23), fill=colour)
             text(285, y, name, INK if i == moment.action else FAINT)
             draw.text((465, y), f"{p:.0%}", colour, self._small, anchor="ra")
-        text(285, 250, f"points {moment.won} : {moment.lost}", INK)
+        text(285, 246, f"points {moment.won} : {moment.lost}", INK)
         if moment.value is not None:
-            text(285, 268, f"expects {moment.value:+.2f} points", INK)
+            text(285, 264, f"expects {moment.value:+.2f} points", INK)
 
         text(15, 288, f"the same in the last {_HISTORY // 15} seconds, {self._names[0]} at the top")
         chart = np.zeros((len(self._names), _HISTORY))
