@@ -1,7 +1,7 @@
 """The page of a training run: a process of its own, with low priority, that shows the agent as it learns.
 
-The game it shows is played with the weights in the memory that the workers share, so it is always the
-newest agent's; the numbers come from the run's folder. While nobody looks it sleeps.
+It plays the game it shows with its own copy of the weights, and copies the newest ones every two seconds from
+the memory that the workers share; the numbers come from the run's folder. Without viewers it sleeps.
 """
 
 import asyncio
@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from pongrad import web
+from pongrad.agent import Agent
 from pongrad.errors import UserError
 from pongrad.runs import RunFolder
 from pongrad.shared import SharedAgent
 from pongrad.watch import Watch
 from pongrad.workers import spawn
+
+SECONDS_BETWEEN_COPIES = 2.0
 
 SHARE = 0.04
 """Of one core: what showing the game may cost; with two cores or more that is less than 5 % of training."""
@@ -73,5 +76,20 @@ async def _until_closed(pipe: Any, listening: socket.socket, shared: SharedAgent
         ended.set()
 
     asyncio.get_running_loop().add_reader(pipe.fileno(), end)
-    show = Watch(shared.agent(shared.published), path.name, RunFolder(path), share=SHARE)
+    agent = shared.agent(shared.published).copy()
+    show = Watch(agent, path.name, RunFolder(path), share=SHARE)
+    copying = asyncio.create_task(_copy_newest(shared, agent, hall))
     await web.serve(show, listening, web.LOOPBACK, hall, ended)
+    copying.cancel()
+
+
+async def _copy_newest(shared: SharedAgent, agent: Agent, hall: web.Hall) -> None:
+    """Give the agent the newest weights again and again, while there are viewers.
+
+    The newest weights stay as they are until two more updates have ended, which is long after the copying.
+    """
+    while True:
+        await hall.somebody()
+        for name, weights in shared.agent(shared.published).network.weights.items():
+            agent.network.weights[name][...] = weights
+        await asyncio.sleep(SECONDS_BETWEEN_COPIES)

@@ -58,6 +58,7 @@ class RMSProp(Optimiser):
     def step(self, gradients: Mapping[str, Array]) -> None:
         """Move every weight up its gradient, in place."""
         for name, weights in self.weights.items():
+            assert weights.flags.c_contiguous, "or reshape would make a copy, and the weights would not move"
             kernels.rmsprop(
                 weights.reshape(-1),
                 gradients[name].reshape(-1),

@@ -9,7 +9,8 @@ ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
 
 on small parts of the rollouts, several times over. A_t is the generalised advantage, R_t = A_t + V(x_t), with
 the values as they are before the update. pi_old is the policy that played: not quite the one that the update
-starts from, for the workers have played on during the last update (see `workers.Workers.advance`).
+starts from, for the workers have played on during the last update (see `workers.Workers.advance`). The
+advantages of each minibatch are standardised.
 """
 
 from collections.abc import Sequence
@@ -78,7 +79,8 @@ class PPO:
 
         Returns:
             Means over the steps, for the metrics: policy_loss, value_loss, entropy (nats), clipped (share of
-            the steps that the clipping leaves without a gradient), probability/NAME (of each action),
+            the steps that the clipping leaves without a gradient), approx_kl (nats, from the policy that
+            played to the one that learns; Schulman 2020), probability/NAME (of each action),
             explained_variance (of the returns, by the values before the update), learning_rate.
         """
         config = self.config
@@ -174,7 +176,8 @@ def objective_gradient(
         d objective / d out, shaped as `out`, and the parts of the objective for the metrics.
     """
     p, log_p = policy.softmax(out[:, :-1])
-    ratio = np.exp(log_p[np.arange(len(out)), actions] - old_log_p)
+    log_ratio = log_p[np.arange(len(out)), actions] - old_log_p
+    ratio = np.exp(log_ratio)
     gain = ratio * advantages
     clipped_gain = np.clip(ratio, 1 - clip, 1 + clip) * advantages
     moves = gain <= clipped_gain
@@ -190,4 +193,5 @@ def objective_gradient(
         "value_loss": float(np.mean(error * error)),
         "entropy": float(np.mean(policy.entropies(p, log_p))),
         "clipped": 1 - float(np.mean(moves)),
+        "approx_kl": float(np.mean(ratio - 1 - log_ratio)),
     }

@@ -6,7 +6,7 @@ played with while the other is replaced.
 
 import multiprocessing
 from collections.abc import Mapping
-from ctypes import c_byte
+from ctypes import c_byte, c_int64
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,10 @@ CONTEXT = multiprocessing.get_context("spawn")
 
 
 class SharedAgent:
-    """May be handed to a process that is being started, and is the same agent there."""
+    """May be handed to a process that is being started, and is the same agent there.
+
+    Only one process publishes.
+    """
 
     def __init__(self, agent: Agent) -> None:
         """Publish the agent's weights, which are copied, twice: as the newest and as those before."""
@@ -27,18 +30,24 @@ class SharedAgent:
         self._layout = [(name, array.shape, array.dtype.str) for name, array in weights.items()]
         self._size = sum(array.nbytes for array in weights.values())
         self._memory: Any = CONTEXT.RawArray(c_byte, 2 * self._size)
-        self.published = 0
+        self._published: Any = CONTEXT.RawValue(c_int64, 0)
         for _ in range(2):
             self.publish(weights)
 
     def __repr__(self) -> str:
         return f"SharedAgent({self.agent(self.published)}, published {self.published} times)"
 
+    @property
+    def published(self) -> int:
+        """How often weights have been published so far: the number of the newest."""
+        return self._published.value
+
     def publish(self, weights: Mapping[str, Array]) -> None:
         """Copy these weights over the older set; they are the newest now."""
-        self.published += 1
-        for name, array in self.agent(self.published).network.weights.items():
+        number = self.published + 1
+        for name, array in self.agent(number).network.weights.items():
             array[...] = weights[name]
+        self._published.value = number
 
     def agent(self, number: int) -> Agent:
         """The agent of the `number`-th weights published: they stay until two more have been."""

@@ -64,6 +64,8 @@ def test_the_gradient_is_autograds(steps):
     total = objective(out[:, :-1], out[:, -1], *batch.values(), 0.2, 0.03, 0.0, 0.5)
     parts = -losses["policy_loss"] + 0.03 * losses["entropy"] - 0.5 * losses["value_loss"]
     assert parts == pytest.approx(total)
+    old, new = np.exp(batch["old_log_p"]), np.exp(log_probability(batch["actions"], out[:, :-1]))
+    assert losses["approx_kl"] == pytest.approx(np.mean(new / old - 1 - np.log(new / old)))
 
 
 @pytest.mark.parametrize(

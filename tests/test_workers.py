@@ -57,6 +57,22 @@ def test_workers_play_with_the_newest_weights(real_games, same_rollout, dense):
     assert set(rollout.actions[balance <= 0]) == {0, 1}  # ReLU: logit 0, a coin flip
 
 
+def newest(pipe, shared):
+    while pipe.recv():
+        pipe.send((shared.published, float(shared.agent(shared.published).network.weights["W2"].max())))
+
+
+def test_every_process_finds_the_newest_weights(real_games):
+    shared = SharedAgent(real_games.agent)
+    process, pipe = workers.spawn(newest, (shared,), "reader")
+    for k in range(3):
+        shared.publish({"W1": np.float32(1), "W2": np.float32(k)})
+        pipe.send(True)
+        assert pipe.recv() == (shared.published, k) == (3 + k, k)
+    pipe.send(False)
+    process.join()
+
+
 def test_play_can_be_interrupted_and_taken_up_again(real_games, same_rollout):
     with Workers(SharedAgent(real_games.agent), 1) as team:
         with pytest.raises(Interrupted):
