@@ -18,7 +18,7 @@ setup: .venv/ready
 	@echo "Setting up in .venv, once"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install --constraint requirements.txt --editable .
-	@$(BIN)/python -m pongrad.warm
+	@$(BIN)/python -m pongrad.runs.warm
 	@touch $@
 
 .venv/ready-to-test: .venv/ready
@@ -35,6 +35,7 @@ lint: .venv/ready-to-test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 bench: .venv/ready
 	@$(BIN)/pongrad bench $(ARGS)

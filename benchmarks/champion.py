@@ -9,10 +9,10 @@ import hashlib
 import json
 from pathlib import Path
 
-from pongrad import storage
-from pongrad.agent import CHAMPION, FORMAT, Agent
-from pongrad.evaluation import evaluate
-from pongrad.workers import cores
+from pongrad.ground import storage
+from pongrad.network.agent import CHAMPION, FORMAT, Agent
+from pongrad.playing.evaluation import evaluate
+from pongrad.playing.workers import cores
 
 EVALUATIONS = 3
 

@@ -24,12 +24,12 @@ from typing import Any
 from common import train
 
 from pongrad import Agent
-from pongrad.evaluation import evaluate
-from pongrad.plots import learning_curve
-from pongrad.recipes import Fast
-from pongrad.runs import RunFolder
-from pongrad.stages import files
-from pongrad.workers import cores
+from pongrad.learning.recipes import Fast
+from pongrad.playing.evaluation import evaluate
+from pongrad.playing.workers import cores
+from pongrad.runs.folder import RunFolder
+from pongrad.runs.stages import files
+from pongrad.views.plots import learning_curve
 
 SEEDS = (131, 132, 133, 134, 135)
 MARKS = (0, 10, 18)

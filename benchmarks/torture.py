@@ -34,13 +34,14 @@ from typing import Any
 import numpy as np
 import psutil
 
-from pongrad import storage, training
 from pongrad.cli import main as pongrad
-from pongrad.errors import UserError
-from pongrad.ppo import PPO
-from pongrad.runs import CHECKPOINT_FORMAT, RunFolder
-from pongrad.training import Training
-from pongrad.workers import Workers
+from pongrad.ground import storage
+from pongrad.ground.errors import UserError
+from pongrad.learning.ppo import PPO
+from pongrad.playing.workers import Workers
+from pongrad.runs import training
+from pongrad.runs.folder import CHECKPOINT_FORMAT, RunFolder
+from pongrad.runs.training import Training
 
 RUN = ["train", "--seed", "5", "--workers", "2", "--num-games", "8", "--frames", "60000"]
 SMALL_RUN = [*RUN[:5], "--num-games", "4", "--frames", "20000", "--num-hidden-layer-neurons", "2"]

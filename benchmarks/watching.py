@@ -24,8 +24,8 @@ import psutil
 from playwright.sync_api import sync_playwright
 from websockets.asyncio.client import connect
 
-from pongrad.runs import RunFolder
-from pongrad.watch import MOMENT
+from pongrad.runs.folder import RunFolder
+from pongrad.views.watch import MOMENT
 
 TURN_SECONDS = 4.0
 AUDIENCES = {"one": 1, "fifty": 50, "never_reads": 1}

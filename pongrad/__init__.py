@@ -6,16 +6,16 @@ from pongrad import Agent, Fast, train
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pongrad.agent import Agent as Agent
-    from pongrad.recipes import Classic as Classic
-    from pongrad.recipes import Fast as Fast
-    from pongrad.training import train as train
+    from pongrad.learning.recipes import Classic as Classic
+    from pongrad.learning.recipes import Fast as Fast
+    from pongrad.network.agent import Agent as Agent
+    from pongrad.views.training_view import train as train
 
 _HOMES = {
-    "Agent": "pongrad.agent",
-    "Classic": "pongrad.recipes",
-    "Fast": "pongrad.recipes",
-    "train": "pongrad.training",
+    "Agent": "pongrad.network.agent",
+    "Classic": "pongrad.learning.recipes",
+    "Fast": "pongrad.learning.recipes",
+    "train": "pongrad.views.training_view",
 }
 
 __all__ = ["Agent", "Classic", "Fast", "train"]

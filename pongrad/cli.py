@@ -17,8 +17,8 @@ import psutil
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
-from pongrad.errors import UserError
-from pongrad.recipes import RECIPES, Fast, Recipe
+from pongrad.ground.errors import UserError
+from pongrad.learning.recipes import RECIPES, Fast, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,9 @@ class Evaluate:
 
     def run(self) -> None:
         """Print a line a game and the result."""
-        from pongrad.agent import Agent
-        from pongrad.evaluation import evaluate
-        from pongrad.workers import cores
+        from pongrad.network.agent import Agent
+        from pongrad.playing.evaluation import evaluate
+        from pongrad.playing.workers import cores
 
         if self.greedy and self.sample:
             raise UserError("--greedy and --sample exclude each other: give one of them")
@@ -87,7 +87,7 @@ class _Page:
         """Serve a `web.Show` until Ctrl-C; `says` is printed before the address."""
         import asyncio
 
-        from pongrad import web
+        from pongrad.views import web
 
         listening = web.listen(self.host, self.port)
         print(f"{says} at {web.url(listening)} (Ctrl-C ends it)", flush=True)
@@ -103,7 +103,7 @@ class Play(_Page):
 
     def run(self) -> None:
         """Serve the page until Ctrl-C."""
-        from pongrad import duel
+        from pongrad.views import duel
 
         self.serve(duel.Play(duel.opponents(self.agent)), "Play")
 
@@ -123,9 +123,9 @@ class Record:
 
     def run(self) -> None:
         """Write the file and say what is on it."""
-        from pongrad.agent import Agent
-        from pongrad.games import FRAMES_A_STEP
-        from pongrad.video import check_name, record
+        from pongrad.games.emulator import FRAMES_A_STEP
+        from pongrad.network.agent import Agent
+        from pongrad.views.video import check_name, record
 
         if not 1 <= len(self.agent_and_out) <= 2:
             raise UserError(
@@ -151,8 +151,8 @@ class Watch(_Page):
 
     def run(self) -> None:
         """Serve the page until Ctrl-C."""
-        from pongrad.agent import Agent
-        from pongrad.watch import Watch, folder_of
+        from pongrad.network.agent import Agent
+        from pongrad.views.watch import Watch, folder_of
 
         _at_least("seed", self.seed, 0)
         agent = Agent.load(self.agent)
@@ -175,8 +175,8 @@ class Timelapse:
 
     def run(self) -> None:
         """Write the file and say what is on it."""
-        from pongrad.runs import RunFolder
-        from pongrad.video import check_name, timelapse
+        from pongrad.runs.folder import RunFolder
+        from pongrad.views.video import check_name, timelapse
 
         _at_least("seed", self.seed, 0)
         _above_zero("seconds", self.seconds)
@@ -197,8 +197,8 @@ class Lesson:
 
     def run(self) -> None:
         """Write the pictures and name them."""
-        from pongrad.lesson import draw
-        from pongrad.runs import RunFolder
+        from pongrad.runs.folder import RunFolder
+        from pongrad.views.lesson import draw
 
         _check_run(self.agent_run)
         for file in draw(RunFolder(self.agent_run), self.out):
@@ -216,8 +216,8 @@ class Plot:
 
     def run(self) -> None:
         """Write the picture."""
-        from pongrad.plots import learning_curve
-        from pongrad.runs import RunFolder
+        from pongrad.runs.folder import RunFolder
+        from pongrad.views.plots import learning_curve
 
         if not self.runs:
             raise UserError("give at least one run's folder: pongrad plot runs/fast-seed1 -o curve.png")
@@ -244,8 +244,8 @@ class Bench:
 
     def run(self) -> None:
         """Print the figures."""
-        from pongrad.bench import bench, table
-        from pongrad.workers import cores
+        from pongrad.playing.workers import cores
+        from pongrad.runs.bench import bench, table
 
         _above_zero("seconds", self.seconds)
         _at_least("workers", 1 if self.workers is None else self.workers, 1)
@@ -259,7 +259,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         command = _command(args)
         if isinstance(command, Recipe):
-            from pongrad.training import train
+            from pongrad.views.training_view import train
 
             age = time.time() - psutil.Process().create_time()  # the clock runs from the process's start,
             train(command, time.monotonic() - (age if 0 < age < 60 else 0.0))  # unless it has been set anew
@@ -290,7 +290,7 @@ def _command(args: list[str]) -> Any:
         known, _ = first.parse_known_args(args[1:])
         recipe = RECIPES.get(known.recipe, Fast)
         if known.resume and not {"-h", "--help"} & set(args):
-            from pongrad.runs import RunFolder
+            from pongrad.runs.folder import RunFolder
 
             resumed = RunFolder.open(known.run).config()
     if resumed:  # the run's own configuration, changed only by the flags that were given

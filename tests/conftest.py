@@ -12,11 +12,11 @@ import hypothesis
 import numpy as np
 import pytest
 
-from pongrad.agent import Agent
-from pongrad.games import Emulator, Game, Purpose
-from pongrad.network import Network
-from pongrad.play import play
-from pongrad.vision import Inputs, Vision
+from pongrad.games.emulator import Emulator, Game, Purpose
+from pongrad.network.agent import Agent
+from pongrad.network.network import Network
+from pongrad.playing.play import play
+from pongrad.vision.preprocessing import Inputs, Vision
 
 # A compiled function's first call takes its time, and tests never assert seconds.
 hypothesis.settings.register_profile("patient", deadline=None)

@@ -13,9 +13,9 @@ from conftest import ACTION_NAMES
 from playwright.sync_api import expect, sync_playwright
 from test_web import PATIENCE, TRAINING, served
 
-from pongrad import web
-from pongrad.duel import POINTS, Play
-from pongrad.vision import Vision
+from pongrad.views import web
+from pongrad.views.duel import POINTS, Play
+from pongrad.vision.preprocessing import Vision
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="Chromium is missing: apt-get install chromium")

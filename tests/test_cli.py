@@ -10,11 +10,11 @@ import numpy as np
 import psutil
 import pytest
 
-from pongrad.agent import CHAMPION, Agent
 from pongrad.cli import main
-from pongrad.network import Network
-from pongrad.recipes import RECIPES, Classic, flag
-from pongrad.runs import RunFolder
+from pongrad.learning.recipes import RECIPES, Classic, flag
+from pongrad.network.agent import CHAMPION, Agent
+from pongrad.network.network import Network
+from pongrad.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_damaged_agents_are_refused(capfd, agent_file, tmp_path, damage):
 def test_a_clock_that_jumps_costs_no_time(monkeypatch):
     """The run's clock starts with the process, but only if that can be a moment ago."""
     started = []
-    monkeypatch.setattr("pongrad.training.train", lambda config, start: started.append(start))
+    monkeypatch.setattr("pongrad.views.training_view.train", lambda config, start: started.append(start))
     for jump in (0, 1e6, -1e6):
         now = time.time() + jump
         born = now - jump - 5

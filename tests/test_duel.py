@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from ale_py import Action
 
-from pongrad import Agent, Fast, web
+from pongrad import Agent, Fast
 from pongrad.cli import main
-from pongrad.duel import FRAME, POINTS, Duel, Opponent, Play, opponents
-from pongrad.learners import new_agent as agent_of
-from pongrad.runs import Progress, RunFolder
-from pongrad.stages import Stages
-from pongrad.vision import Vision
+from pongrad.learning.learners import new_agent as agent_of
+from pongrad.runs.folder import Progress, RunFolder
+from pongrad.runs.stages import Stages
+from pongrad.views import web
+from pongrad.views.duel import FRAME, POINTS, Duel, Opponent, Play, opponents
+from pongrad.vision.preprocessing import Vision
 
 PERSON, AGENT = (213, 130, 74), (92, 186, 92)  # colours of the paddles
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from conftest import ACTION_NAMES, PONG
 
-from pongrad import classic, kernels
-from pongrad.errors import UserError
-from pongrad.games import Emulator, Purpose, action_names
-from pongrad.play import Rollout, play
-from pongrad.vision import Vision
+from pongrad import classic
+from pongrad.games.emulator import Emulator, Purpose, action_names
+from pongrad.ground import kernels
+from pongrad.ground.errors import UserError
+from pongrad.playing.play import Rollout, play
+from pongrad.vision.preprocessing import Vision
 
 WHOLE_GAME = 27_000  # steps; no game is longer
 

@@ -8,11 +8,13 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from pongrad import classic, kernels, policy
-from pongrad.network import Linear, Network, ReLU, SparseLinear
-from pongrad.play import Rollout
-from pongrad.reinforce import Reinforce
-from pongrad.returns import discount, standardise
+from pongrad import classic
+from pongrad.ground import kernels
+from pongrad.learning.reinforce import Reinforce
+from pongrad.learning.returns import discount, standardise
+from pongrad.network import policy
+from pongrad.network.network import Linear, Network, ReLU, SparseLinear
+from pongrad.playing.play import Rollout
 
 SIZES = [(30, 7, 1), (30, 7, 5, 1)]  # the article's depth, and one layer more
 STEPS = 12

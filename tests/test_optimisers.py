@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pongrad import classic
-from pongrad.optimisers import LazyRMSProp, RMSProp
+from pongrad.learning.optimisers import LazyRMSProp, RMSProp
 
 # Three weights of 1, two steps, worked out with paper and pencil.
 #

@@ -7,16 +7,16 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from pongrad import policy
-from pongrad.learners import first_games, new_agent, new_learner, next_games, play_for
-from pongrad.network import Network
-from pongrad.play import Rollout, play, play_on
-from pongrad.ppo import PPO, objective_gradient
-from pongrad.recipes import Fast
-from pongrad.returns import generalised_advantages
-from pongrad.shared import SharedAgent
-from pongrad.vision import Vision
-from pongrad.workers import Workers
+from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
+from pongrad.learning.ppo import PPO, objective_gradient
+from pongrad.learning.recipes import Fast
+from pongrad.learning.returns import generalised_advantages
+from pongrad.network import policy
+from pongrad.network.network import Network
+from pongrad.playing.play import Rollout, play, play_on
+from pongrad.playing.shared import SharedAgent
+from pongrad.playing.workers import Workers
+from pongrad.vision.preprocessing import Vision
 
 STEPS = 40
 

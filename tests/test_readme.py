@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pongrad.cli import _command
-from pongrad.errors import UserError
-from pongrad.recipes import Classic
+from pongrad.ground.errors import UserError
+from pongrad.learning.recipes import Classic
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -42,13 +42,13 @@ def test_the_number_of_lines_is_true():
 
 
 def test_files_named_in_the_table_are_those_of_a_run():
-    import pongrad.runs
+    import pongrad.runs.folder
 
     table = README.split("| file | holds |")[1].split("\n\n")[0]
     names = re.findall(r"`([^`]+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:]))
     assert len(names) == 9
     for name in names:
-        assert name.rstrip("/") in pongrad.runs.__doc__
+        assert name.rstrip("/") in pongrad.runs.folder.__doc__
 
 
 def test_the_python_names_exist():

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from pongrad import classic, kernels, policy
-from pongrad.network import Network
-from pongrad.reinforce import Reinforce
+from pongrad import classic
+from pongrad.ground import kernels
+from pongrad.learning.reinforce import Reinforce
+from pongrad.network import policy
+from pongrad.network.network import Network
 
 PRECISION = {"float32": 1e-5, "float64": 1e-10}
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pongrad import classic, returns
+from pongrad import classic
+from pongrad.learning import returns
 
 STANDARDISERS = pytest.mark.parametrize(
     "standardise", [returns.standardise, classic.standardise], ids=["engine", "classic"]

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pongrad import storage
-from pongrad.errors import UserError
-from pongrad.play import play
-from pongrad.recipes import Fast
-from pongrad.runs import CHECKPOINT_FORMAT, Progress, RunFolder
-from pongrad.training import Training
+from pongrad.ground import storage
+from pongrad.ground.errors import UserError
+from pongrad.learning.recipes import Fast
+from pongrad.playing.play import play
+from pongrad.runs.folder import CHECKPOINT_FORMAT, Progress, RunFolder
+from pongrad.runs.training import Training
 
 STEPS = 30
 
@@ -64,7 +64,7 @@ def test_two_runs_cannot_share_a_folder(small):
 
 def test_the_lock_of_a_process_that_was_killed_is_no_lock(small):
     code = (
-        "from pongrad.runs import RunFolder; from pathlib import Path; import time\n"
+        "from pongrad.runs.folder import RunFolder; from pathlib import Path; import time\n"
         f"folder = RunFolder(Path({str(small.config.run)!r})); folder.lock()\n"
         "print('locked', flush=True); time.sleep(60)"
     )
@@ -179,9 +179,9 @@ def test_a_save_that_finds_no_room_leaves_the_last_one(small):
     code = (
         "import time, resource\n"
         "from pathlib import Path\n"
-        "from pongrad.errors import UserError\n"
-        "from pongrad.runs import RunFolder\n"
-        "from pongrad.training import Training\n"
+        "from pongrad.ground.errors import UserError\n"
+        "from pongrad.runs.folder import RunFolder\n"
+        "from pongrad.runs.training import Training\n"
         f"config = RunFolder(Path({str(small.config.run)!r})).config()\n"
         "from dataclasses import replace\n"
         "training = Training(replace(config, resume=True), time.monotonic())\n"

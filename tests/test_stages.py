@@ -10,15 +10,15 @@ from PIL import Image
 
 from pongrad import Agent, Fast
 from pongrad.cli import main
-from pongrad.errors import UserError
-from pongrad.learners import new_agent
-from pongrad.lesson import preprocessing, returns
-from pongrad.moments import moments
-from pongrad.pictures import ORANGE
-from pongrad.play import play
-from pongrad.runs import Progress, RunFolder
-from pongrad.stages import Stages, files, label
-from pongrad.video import timelapse
+from pongrad.ground.errors import UserError
+from pongrad.learning.learners import new_agent
+from pongrad.playing.play import play
+from pongrad.runs.folder import Progress, RunFolder
+from pongrad.runs.stages import Stages, files, label
+from pongrad.views.lesson import preprocessing, returns
+from pongrad.views.moments import moments
+from pongrad.views.pictures import ORANGE
+from pongrad.views.video import timelapse
 
 
 @pytest.fixture

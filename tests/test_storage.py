@@ -12,10 +12,10 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pongrad import storage
-from pongrad.agent import FORMAT, Agent
-from pongrad.errors import UserError
-from pongrad.vision import Vision
+from pongrad.ground import storage
+from pongrad.ground.errors import UserError
+from pongrad.network.agent import FORMAT, Agent
+from pongrad.vision.preprocessing import Vision
 
 
 @pytest.fixture

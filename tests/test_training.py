@@ -18,9 +18,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pongrad import Agent, Classic, Fast
-from pongrad.errors import UserError
-from pongrad.runs import RunFolder
-from pongrad.training import Training, speeds
+from pongrad.ground.errors import UserError
+from pongrad.runs.folder import RunFolder
+from pongrad.runs.training import Training, speeds
 
 SUMMARY_KEYS = {
     "game", "recipe", "seed", "workers", "frames", "games", "seconds", "mean_score_100",

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pongrad.agent import Agent
-from pongrad.games import Emulator
-from pongrad.moments import moments
-from pongrad.pictures import BLUE, ORANGE, Inside, neurons, seen
-from pongrad.play import play
-from pongrad.vision import Vision
+from pongrad.games.emulator import Emulator
+from pongrad.network.agent import Agent
+from pongrad.playing.play import play
+from pongrad.views.moments import moments
+from pongrad.views.pictures import BLUE, ORANGE, Inside, neurons, seen
+from pongrad.vision.preprocessing import Vision
 
 STEPS = 300
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pongrad import classic, kernels
-from pongrad.vision import Inputs, Vision, new_record, new_sight
+from pongrad import classic
+from pongrad.ground import kernels
+from pongrad.vision.preprocessing import Inputs, Vision, new_record, new_sight
 
 # Pong's colours as (palette index, RGB), from the emulator's own palette
 FIELD = 34, (144, 72, 17)

@@ -21,13 +21,13 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync import client as websocket
 
-from pongrad import web
-from pongrad.errors import UserError
-from pongrad.moments import moments
-from pongrad.pictures import neurons
-from pongrad.runs import RunFolder
-from pongrad.vision import Vision
-from pongrad.watch import MOMENT, NEURONS, Watch, encode, neurons_message
+from pongrad.ground.errors import UserError
+from pongrad.runs.folder import RunFolder
+from pongrad.views import web
+from pongrad.views.moments import moments
+from pongrad.views.pictures import neurons
+from pongrad.views.watch import MOMENT, NEURONS, Watch, encode, neurons_message
+from pongrad.vision.preprocessing import Vision
 
 PATIENCE = 60  # seconds until something that must come counts as missing
 connect = functools.partial(websocket.connect, open_timeout=PATIENCE)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from pongrad import workers
-from pongrad.games import Emulator
-from pongrad.play import Rollout, play
-from pongrad.shared import SharedAgent
-from pongrad.workers import DEATHS, Interrupted, Workers, WorkersDied
+from pongrad.games.emulator import Emulator
+from pongrad.playing import workers
+from pongrad.playing.play import Rollout, play
+from pongrad.playing.shared import SharedAgent
+from pongrad.playing.workers import DEATHS, Interrupted, Workers, WorkersDied
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""What is played: the emulator, and games as values."""

@@ -1,0 +1,343 @@
+"""The emulator, and games as values.
+
+A `Game` is all there is to know about a game between two steps. Whoever holds the value can play on
+from it, any time, in any process, and will see what anybody else would have seen.
+"""
+
+import contextlib
+import functools
+import itertools
+import resource
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import ale_py
+import gymnasium
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from pongrad.ground.errors import UserError
+
+gymnasium.register_envs(ale_py)
+ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+
+FRAMES_A_STEP = 4
+LONGEST_GAME = 27_000
+"""Steps; Gymnasium lets no game be longer."""
+
+SCREEN = (210, 160)
+
+
+class Purpose(IntEnum):
+    """What random numbers are for; streams of different purposes never meet."""
+
+    WEIGHTS = 0
+    TRAINING = 1
+    EVALUATION = 2
+    BENCHMARK = 3
+    MINIBATCHES = 4
+
+
+def seed_sequence(seed: int, purpose: Purpose, number: int = 0) -> np.random.SeedSequence:
+    """The source of all randomness of thing `number` (a game, say) made for `purpose` under a run's seed."""
+    return np.random.SeedSequence(seed, spawn_key=(purpose, number))
+
+
+class Game(NamedTuple):
+    """One game between two steps, and all that decides how it goes on but the agent.
+
+    Attributes:
+        id: the Gymnasium id of the cartridge.
+        seed, purpose, number: what all its randomness comes from.
+        step: steps played; the attributes below are empty at step 0.
+        emulator: the emulator's state.
+        held: the action the joystick was held in on the last frame.
+        before, now: the pixels that are on in the screen before the last and in the last, uint16 as bytes:
+            arrays would take long to be sent to another process.
+        won, lost: points so far.
+        over: whether it has ended.
+    """
+
+    id: str
+    seed: int
+    purpose: Purpose
+    number: int
+    step: int = 0
+    emulator: bytes = b""
+    held: int = 0
+    before: bytes = b""
+    now: bytes = b""
+    won: int = 0
+    lost: int = 0
+    over: bool = False
+
+    @property
+    def score(self) -> int:
+        """Points won minus points lost."""
+        return self.won - self.lost
+
+    def successor(self, stride: int) -> "Game":
+        """The game numbered `stride` after this one, before its first step."""
+        return Game(self.id, self.seed, self.purpose, self.number + stride)
+
+    def numbers(self) -> dict[str, Any]:
+        """All but the arrays, as JSON can hold it; see `from_parts`."""
+        return {name: getattr(self, name) for name in _NUMBERS}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All but the numbers, as arrays; see `from_parts`."""
+        return {
+            "emulator": np.frombuffer(self.emulator, np.uint8),
+            "before": np.frombuffer(self.before, np.uint16),
+            "now": np.frombuffer(self.now, np.uint16),
+        }
+
+    @staticmethod
+    def from_parts(numbers: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Game":
+        """The game that was taken apart by `numbers` and `arrays`.
+
+        Raises:
+            KeyError, TypeError, ValueError: they are not of a game.
+        """
+        if set(numbers) != set(_NUMBERS):
+            raise ValueError(f"a game has {sorted(numbers)}, want {sorted(_NUMBERS)}")
+        game = Game(
+            **numbers | {"purpose": Purpose(numbers["purpose"])},
+            emulator=arrays["emulator"].tobytes(),
+            before=arrays["before"].tobytes(),
+            now=arrays["now"].tobytes(),
+        )
+        types = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
+        if types != {name: (array.dtype, 1) for name, array in Game("", 0, Purpose(0), 0).arrays().items()}:
+            raise ValueError(f"a game's arrays are {types}")
+        return game
+
+    def check(self, pixels: int) -> None:
+        """Raise ValueError if it cannot be a game under way.
+
+        Whoever plays on trusts these numbers: pixels are places in memory, and steps are random numbers to
+        draw. Whether the emulator can take up its state, `Emulator.check` says.
+
+        Args:
+            pixels: of the screen as the agent sees it.
+        """
+        for name, most in _LARGEST.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value <= most:
+                raise ValueError(f"game with {name} {value!r}, want a number from 0 to {most}")
+        if self.over is not False or (self.step == 0) != (not self.emulator):
+            raise ValueError(f"game {self.number} is over or has no emulator state")
+        for pixels_on in (self.before, self.now):
+            screen = np.frombuffer(pixels_on, np.uint16).astype(np.int64)
+            if (np.diff(screen, prepend=-1) <= 0).any() or (screen >= pixels).any():
+                raise ValueError(f"game {self.number} has pixels that are not on a screen")
+
+    @property
+    def env_seed(self) -> int:
+        """It is the game that `env.reset(seed=env_seed)` starts."""
+        return self._seeds()[0]
+
+    @property
+    def stream(self) -> np.uint64:
+        """The key of the random stream its actions are drawn from, see `kernels.uniform`."""
+        return self._seeds()[1]
+
+    def _seeds(self) -> tuple[int, np.uint64]:
+        return _seeds_of(self.seed, self.purpose, self.number)
+
+
+@functools.lru_cache(1024)
+def _seeds_of(seed: int, purpose: Purpose, number: int) -> tuple[int, np.uint64]:
+    sequence = seed_sequence(seed, purpose, number)
+    return int(sequence.generate_state(1)[0]), sequence.generate_state(2, np.uint64)[1]
+
+
+_NUMBERS = ("id", "seed", "purpose", "number", "step", "held", "won", "lost", "over")
+_LARGEST = {"number": 2**32, "step": LONGEST_GAME, "held": 5, "won": 21, "lost": 21}
+"""What a game's numbers may be at most."""
+
+_BLOCK = 1024
+"""Steps whose delays are computed at once, and kept: the generator takes long to start and to catch up."""
+
+_SPARE_MEMORY = 2**28
+"""Bytes that taking up a game may use; a damaged state can ask for thousands of millions."""
+
+_EMULATOR_ERRORS = (RuntimeError, SystemError, ValueError, MemoryError, IndexError, OverflowError)
+"""What the emulator has been seen to raise for damaged states, and what it may raise."""
+
+
+class Emulator:
+    """The Arcade Learning Environment, playing what `gymnasium.make(id)` plays, but faster and resumable.
+
+    The emulator's own state leaves out which action is being repeated when an action is "sticky", and
+    so cannot be gone on from exactly. Therefore stickiness is done here, with the very random numbers the
+    emulator would have drawn. Tested to be Gymnasium's environment, screen for screen and reward for
+    reward.
+
+    Attributes:
+        screen: uint8 [210, 160], the palette index of every pixel.
+        held: the action the joystick was held in on the last frame.
+        action_names: what the cartridge's actions are called, in Gymnasium's order.
+        over: says whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames.
+    """
+
+    def __init__(self, game_id: str) -> None:
+        """Load the cartridge of this id.
+
+        Raises:
+            UserError: Gymnasium knows no such Atari game.
+        """
+        options = environment_options(game_id)
+        self._frame_skip: int = options["frameskip"]
+        self._repeat_action_probability: float = options["repeat_action_probability"]
+        self._ale = _load_cartridge(options)
+        self._act, self._get_screen = self._ale.act, self._ale.getScreen
+        self.over: Callable[[], bool] = self._ale.game_over
+        actions = self._ale.getMinimalActionSet()
+        self.action_names = tuple(action.name for action in actions)
+        codes = [action.value for action in actions]
+        self._joystick = {  # in each frame of a step, by what it was held in, the new action and its delay
+            (held, action, delay): [codes[held]] * delay + [codes[action]] * (self._frame_skip - delay)
+            for held, action in itertools.product(range(len(actions)), repeat=2)
+            for delay in range(self._frame_skip + 1)
+        }
+        self._start = self.save()
+        self._first_screen = self._ale.getScreen()
+        self.held = 0
+        self.screen: NDArray[np.uint8] = self._first_screen.copy()
+
+    def restore(self, game: Game) -> None:
+        """Put the emulator where this game stands.
+
+        The screen then shows the first picture of a new game; of any other it is stale until a step.
+        """
+        self._ale.restoreState(ale_py.ALEState(game.emulator or self._start))
+        self.held = game.held
+        if not game.emulator:
+            self.screen[:] = self._first_screen
+
+    def check(self, game: Game) -> None:
+        """Take up a game that comes from a file.
+
+        The emulator reads a state as raw bytes and trusts them, so that a damaged one may crash the process:
+        ask in one that can be spared.
+
+        Raises:
+            ValueError: the emulator cannot.
+        """
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        most = psutil.Process().memory_info().vms + _SPARE_MEMORY
+        with contextlib.suppress(OSError, ValueError):  # not every system can
+            resource.setrlimit(resource.RLIMIT_AS, (most, limits[1]))
+        try:
+            self.restore(game)
+        except _EMULATOR_ERRORS as error:
+            raise ValueError(f"the emulator cannot take up game {game.number}") from error
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+
+    def save(self) -> bytes:
+        """The emulator's state."""
+        return self._ale.cloneState().serialize()
+
+    def delays(self, game: Game, steps: int) -> bytes:
+        """For each of the game's next steps, for how many frames the action before it goes on.
+
+        Sticky actions: Machado et al. 2018, section 5. Each frame repeats the last one's action with some
+        probability, so the new action comes with the first frame that does not.
+        """
+        first, last = game.step // _BLOCK, (game.step + steps - 1) // _BLOCK
+        blocks = [
+            _delays(game.env_seed, self._frame_skip, self._repeat_action_probability, block)
+            for block in range(first, last + 1)
+        ]
+        start = game.step - first * _BLOCK
+        return b"".join(blocks)[start : start + steps]
+
+    def act(self, action: int, delay: int) -> int:
+        """Play one step with an action of Gymnasium's numbering and read the screen.
+
+        Args:
+            action: the action asked for.
+            delay: for how many frames of the step the action before goes on.
+
+        Returns:
+            The reward.
+        """
+        reward = sum(map(self._act, self._joystick[self.held, action, delay]))
+        if delay < self._frame_skip:
+            self.held = action
+        self._get_screen(self.screen)
+        return reward
+
+    def film(self, action: int, delay: int) -> tuple[int, NDArray[np.uint8]]:
+        """Do what `act` does and keep the picture of every frame.
+
+        Returns:
+            The reward, and the frames: uint8 [frames of a step, 210, 160, 3].
+        """
+        frames, reward = np.empty((self._frame_skip, *SCREEN, 3), np.uint8), 0
+        for frame, joystick in zip(frames, self._joystick[self.held, action, delay], strict=True):
+            reward += self._act(joystick)
+            self._ale.getScreenRGB(frame)
+        if delay < self._frame_skip:
+            self.held = action
+        self._get_screen(self.screen)
+        return reward, frames
+
+
+@functools.cache
+def action_names(game_id: str) -> tuple[str, ...]:
+    """What the actions of a game are called, in Gymnasium's order: the emulator's minimal action set.
+
+    Raises:
+        UserError: Gymnasium knows no such Atari game.
+    """
+    return Emulator(game_id).action_names
+
+
+@functools.lru_cache(1024)
+def _delays(env_seed: int, frame_skip: int, probability: float, block: int) -> bytes:
+    """`Emulator.delays` of a game's `block`-th `_BLOCK` steps.
+
+    The emulator's generator is a Mersenne Twister, seeded as `env.reset(seed=env_seed)` does it, that draws
+    twice a frame, once for each of two players.
+    """
+    twister = np.random.MT19937()
+    twister._legacy_seeding(int(np.random.SeedSequence(env_seed).generate_state(2)[1]))
+    draws = 2 * frame_skip * _BLOCK
+    twister.random_raw(draws * block, output=False)
+    repeats = twister.random_raw(draws)[::2] / 2.0**32 < probability
+    first_repeats = repeats.reshape(_BLOCK, frame_skip).cumprod(axis=1, dtype=np.uint8)
+    return first_repeats.sum(axis=1, dtype=np.uint8).tobytes()
+
+
+def _load_cartridge(options: dict[str, Any]) -> ale_py.ALEInterface:
+    """An emulator at the start of a game that plays frame by frame; takes about 0.1 s."""
+    ale = ale_py.ALEInterface()
+    ale.setInt("random_seed", 0)
+    ale.setInt("frame_skip", 1)
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.setInt("max_num_frames_per_episode", options["max_num_frames_per_episode"])
+    rom = ale_py.roms.get_rom_path(options["game"])
+    assert rom is not None, "a game in Gymnasium's registry is in ale-py"
+    ale.loadROM(rom)
+    ale.reset_game()
+    return ale
+
+
+def environment_options(game_id: str) -> dict[str, Any]:
+    """What Gymnasium's registry says of an Atari environment.
+
+    Raises:
+        UserError: it knows no such Atari game.
+    """
+    try:
+        spec = gymnasium.spec(game_id)
+    except gymnasium.error.Error:
+        spec = None
+    if spec is None or not isinstance(spec.kwargs.get("frameskip"), int):
+        raise UserError(f"unknown game {game_id!r}: give an Atari id such as ALE/Pong-v5")
+    return spec.kwargs

@@ -1,0 +1,177 @@
+"""Files that are whole or not there: safetensors with JSON beside the numbers, a checksum over both.
+
+Nothing is ever unpickled, so a file from a stranger can be wrong but cannot run code; and its size is looked
+at before it is read, so that it cannot fill the memory either.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from pongrad.ground.errors import UserError
+
+Tensors = dict[str, NDArray[Any]]
+
+LARGEST_FILE = 2**30
+LARGEST_HEADER = 2**24
+"""Bytes; a file of more is neither written nor read. The defaults make 21 MB and 20 kB."""
+
+_KEY = "pongrad"
+_CHECKSUM = "sha256"
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file that appears whole under its name or not at all, and survives a power cut once there.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        flush(path.parent)  # else the power cut may undo the renaming
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise _cannot("write", path, error) from error
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add to the end of a file. A crash may leave part of it, and a power cut nothing: see `flush`.
+
+    Raises:
+        UserError: the file cannot be written to.
+    """
+    try:
+        with open(path, "ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise _cannot("write", path, error) from error
+
+
+def flush(path: Path) -> None:
+    """Have what was written to a file, or the names in a folder, on the disk before going on.
+
+    Raises:
+        OSError: the disk cannot.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a `write` that was killed left behind."""
+    for file in folder.glob(".*.new"):
+        file.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as readable JSON."""
+    write(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
+    """Write arrays and a JSON-able dictionary, with a checksum over both, as one safetensors file.
+
+    Raises:
+        UserError: it cannot be written, or would be too large to be read again.
+    """
+    text = json.dumps({**metadata, _CHECKSUM: _checksum(tensors, metadata)})
+    content = safetensors.numpy.save(tensors, {_KEY: text})
+    if len(content) > LARGEST_FILE or _header_size(content) > LARGEST_HEADER:
+        raise UserError(f"{path} would be larger than {LARGEST_FILE:,} bytes: use fewer neurons or games")
+    write(path, content)
+
+
+def load(path: Path, format: str) -> tuple[Tensors, dict[str, Any]]:
+    """The arrays and the dictionary of a safetensors file.
+
+    Args:
+        path: the file.
+        format: what its dictionary's "format" must be: a name and, after the last dash, a version.
+
+    Raises:
+        UserError: no such file, damaged, not of this format, or of another version of it.
+    """
+    try:
+        _check_size(path)
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            _check_format(path, metadata, format)
+            checksum = metadata.pop(_CHECKSUM, None)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {path}") from error
+    except OSError as error:
+        raise _cannot("read", path, error) from error
+    except (safetensors.SafetensorError, ValueError, RecursionError, MemoryError, *_UNKNOWN_DTYPE) as error:
+        raise damaged(path, error) from error
+    if checksum != _checksum(tensors, metadata):
+        raise damaged(path, "it is not what was written: its checksum differs")
+    return tensors, metadata
+
+
+def damaged(path: Path, why: object) -> UserError:
+    """The error for a file that cannot be used."""
+    return UserError(f"{path} is damaged ({why}): delete it, and use another one")
+
+
+_UNKNOWN_DTYPE = (AttributeError, KeyError, TypeError)
+"""What safetensors raises for numbers that NumPy does not have."""
+
+
+def _cannot(do: str, path: Path, error: OSError) -> UserError:
+    advice = "free or choose another folder" if do == "write" else "give another file"
+    return UserError(f"cannot {do} {path}: {error.strerror or error}; {advice}")
+
+
+def _checksum(tensors: Tensors, metadata: dict[str, Any]) -> str:
+    """SHA-256 over the metadata and every array's name, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(metadata).encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return digest.hexdigest()
+
+
+def _header_size(start: bytes) -> int:
+    return int.from_bytes(start[:8], "little")
+
+
+def _check_size(path: Path) -> None:
+    """Raise ValueError if the file is too large to be ours, or its header than the file."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size  # 0 for what is no file on a disk and may never end
+        if size > LARGEST_FILE:
+            raise ValueError(f"{size:,} bytes; none of ours is larger than {LARGEST_FILE:,}")
+        header = _header_size(file.read(8)) if size else 0
+    if not 2 <= header <= min(size - 8, LARGEST_HEADER):
+        raise ValueError(f"cut short or not a safetensors file: a header of {header:,} bytes in {size:,}")
+
+
+def _check_format(path: Path, metadata: Any, format: str) -> None:
+    found = metadata.get("format") if isinstance(metadata, dict) else None
+    if found == format:
+        return
+    name, _, version = format.rpartition("-")
+    found_name, _, found_version = str(found).rpartition("-")
+    if found_name != name or not found_version.isdecimal():
+        raise UserError(f"{path} is not a file of format {format}: give one that pongrad wrote")
+    if int(found_version) > int(version):
+        raise UserError(f"{path} was written by a newer pongrad ({found}, not {format}): update pongrad")
+    raise UserError(f"{path} was written by an older pongrad ({found}, not {format}): make it anew")

@@ -1,0 +1,132 @@
+"""From a recipe to what learns: a fresh agent, and the learner that improves it."""
+
+import itertools
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from pongrad.games.emulator import Game, Purpose, action_names, seed_sequence
+from pongrad.learning.optimisers import Optimiser
+from pongrad.learning.ppo import PPO
+from pongrad.learning.recipes import Classic, Fast, Recipe
+from pongrad.learning.reinforce import Reinforce
+from pongrad.network.agent import Agent
+from pongrad.network.network import Network
+from pongrad.playing.play import Rollout, Stretch, next_game
+from pongrad.playing.workers import Workers
+from pongrad.vision.preprocessing import Vision
+
+FIRST_WEIGHTS = 0.05
+"""Recipe fast's first layer begins so small that what it learns soon outweighs what it was born with."""
+
+LOGIT_SCALE = 0.01
+"""So that all actions are equally likely at first."""
+
+ARTICLE_ACTIONS = (2, 3)
+"""Gymnasium's numbers of the two actions that the article uses: up and down in Pong."""
+
+
+class Learner(Protocol):
+    """What the training loop needs of a learner."""
+
+    @property
+    def optimiser(self) -> Optimiser:
+        """How the weights move, with what it remembers."""
+
+    def add(self, rollout: Rollout, over: bool) -> None:
+        """Take a stretch of a game; `over`: whether the game has ended with it."""
+
+    def update(self, number: int, frames: int) -> dict[str, Any]:
+        """Improve the weights by all that has been added, as update `number` after so many frames."""
+
+
+def new_agent(config: Recipe) -> Agent:
+    """An agent with random weights, as the recipe starts with."""
+    rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
+    names = action_names(config.game)
+    actions: Sequence[int]
+    match config:
+        case Fast():
+            actions = range(len(names))
+            vision = Vision(outline=True, pair=True, strip_width=8, offsets_in_time=True)
+            network = Network.random((vision.size, config.num_hidden_layer_neurons, len(names) + 1), rng)
+            network.weights["W1"] *= FIRST_WEIGHTS * np.sqrt(vision.size)
+            network.weights["W2"][:, :-1] *= LOGIT_SCALE
+        case Classic():
+            actions = ARTICLE_ACTIONS
+            vision = Vision()
+            network = Network.random((vision.size, config.num_hidden_layer_neurons, 1), rng)
+        case _:
+            raise TypeError(config)
+    return Agent(network, config.game, tuple(actions), tuple(names[action] for action in actions), vision)
+
+
+def new_learner(config: Recipe, agent: Agent) -> Learner:
+    """The recipe's learner, to improve this agent."""
+    match config:
+        case Fast():
+            return PPO(agent.network, agent.action_names, config)
+        case Classic():
+            rates = config.gamma, config.learning_rate, config.decay_rate
+            return Reinforce(agent.network, agent.action_names, *rates)
+        case _:
+            raise TypeError(config)
+
+
+def first_games(config: Recipe, purpose: Purpose = Purpose.TRAINING) -> list[Game]:
+    """The games a run begins with."""
+    return [Game(config.game, config.seed, purpose, number) for number in range(config.num_games)]
+
+
+def play_for(
+    learner: Learner | None,
+    config: Recipe,
+    workers: Workers,
+    games: Sequence[Game],
+    times: int | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Generator[list[list[Stretch]]]:
+    """Play what the recipe learns from, one update's worth after the other, and give it to the learner.
+
+    Of each game that is a fixed length, played with the weights before the newest, or all of it, played with
+    the newest.
+
+    Args:
+        learner: is given each stretch as soon as it is there; None: nobody.
+        config: the recipe.
+        workers: who plays.
+        games: to begin with.
+        times: how many updates' worth; None: until nobody asks for more.
+        stopping: asked ten times a second whether to break off.
+
+    Yields:
+        What was played, as `Workers.advance` has it. Before asking for more, improve the weights and publish
+        them.
+
+    Raises:
+        Interrupted, WorkersDied: see `Workers`.
+    """
+    if isinstance(config, Fast):
+        for played in workers.advance(games, config.rollout_steps, times, stopping):
+            _add(learner, itertools.chain(*played))
+            yield played
+        return
+    for _ in itertools.count() if times is None else range(times):
+        played = []
+        for stretches in workers.finish(games, stopping):
+            _add(learner, stretches)
+            played.append(stretches)
+        yield played
+        games = next_games(played)
+
+
+def _add(learner: Learner | None, stretches: Iterable[Stretch]) -> None:
+    if learner:
+        for rollout, game in stretches:
+            learner.add(rollout, game.over)
+
+
+def next_games(played: Sequence[Sequence[Stretch]]) -> list[Game]:
+    """The games to go on with after all have been played on."""
+    return [next_game(stretches[-1][1], len(played)) for stretches in played]

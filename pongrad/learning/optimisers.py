@@ -1,0 +1,118 @@
+"""Optimisers: from a gradient to a move of the weights. They *ascend*: the objective is to be maximised."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pongrad.ground import kernels
+from pongrad.network.network import Array
+
+
+class Optimiser:
+    """What the optimisers share: for each weight a running mean c of its gradient's square.
+
+    Attributes:
+        state: what it remembers from step to step, name -> c, shaped as the weights; a checkpoint keeps it.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, Array], learning_rate: float, decay_rate: float, epsilon: float
+    ) -> None:
+        self.weights = dict(weights)
+        self.learning_rate = learning_rate
+        self.decay_rate = decay_rate
+        self.epsilon = epsilon
+        self.state: dict[str, NDArray[Any]] = {
+            name: np.zeros_like(array) for name, array in self.weights.items()
+        }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(learning_rate={self.learning_rate:g}, decay_rate={self.decay_rate})"
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from the state of a checkpoint; an empty one changes nothing.
+
+        Raises:
+            KeyError, ValueError: it is the state of other weights.
+        """
+        for name, array in state.items():
+            if array.shape != self.state[name].shape:
+                raise ValueError(f"optimiser state {name} is {array.shape}, want {self.state[name].shape}")
+            self.state[name][...] = array
+
+
+class RMSProp(Optimiser):
+    """RMSProp (Tieleman and Hinton 2012): each weight's move is scaled by its gradient's recent size.
+
+    c <- decay_rate c + (1 - decay_rate) g^2
+    W <- W + learning_rate g / (sqrt(c) + epsilon)
+    """
+
+    def __init__(
+        self, weights: Mapping[str, Array], learning_rate: float, decay_rate: float, epsilon: float = 1e-5
+    ) -> None:
+        super().__init__(weights, learning_rate, decay_rate, epsilon)
+
+    def step(self, gradients: Mapping[str, Array]) -> None:
+        """Move every weight up its gradient, in place."""
+        for name, weights in self.weights.items():
+            assert weights.flags.c_contiguous, "or reshape would make a copy, and the weights would not move"
+            kernels.rmsprop(
+                weights.reshape(-1),
+                gradients[name].reshape(-1),
+                self.state[name].reshape(-1),
+                self.learning_rate,
+                self.decay_rate,
+                self.epsilon,
+            )
+
+
+class LazyRMSProp(Optimiser):
+    """RMSProp that leaves alone every row of the weights that has no gradient.
+
+        c <- decay_rate c + (1 - decay_rate) g^2
+        W <- W + learning_rate g / (sqrt(c / (1 - decay_rate^t)) + epsilon)
+
+    t counts all steps; dividing by 1 - decay_rate^t corrects for c having started at 0. With that it is
+    Adam (Kingma and Ba 2015) without momentum (beta1 = 0). A row of the first layer belongs to one pixel: a
+    minibatch in which that pixel was never on says nothing about it, so neither c nor W of the row moves
+    (plain RMSProp would shrink c). Most pixels are off in most minibatches: this is much less work.
+
+    Attributes:
+        learning_rate: may be changed between steps.
+        state: t, and name -> c for the weights of each name.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, Array],
+        learning_rate: float,
+        decay_rate: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__(weights, learning_rate, decay_rate, epsilon)
+        self.state["t"] = np.zeros((), np.int64)
+
+    def step(self, gradients: Mapping[str, Array], touched: Mapping[str, NDArray[np.bool_]]) -> None:
+        """Move the weights up their gradient, in place.
+
+        Args:
+            gradients: name -> gradient, shaped as the weights.
+            touched: name -> bool [rows], the rows that have a gradient.
+        """
+        self.state["t"] += 1
+        bias = 1 - self.decay_rate ** int(self.state["t"])
+        for name, weights in self.weights.items():
+            number = weights.dtype.type  # so that no loop computes in more than the weights' precision
+            kernels.lazy_rmsprop(
+                weights,
+                gradients[name],
+                self.state[name],
+                touched[name],
+                number(self.learning_rate),
+                number(1 - self.decay_rate),
+                number(1 / np.sqrt(bias)),
+                number(self.epsilon),
+            )

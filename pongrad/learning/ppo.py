@@ -1,0 +1,197 @@
+"""The learner of recipe `fast`: proximal policy optimisation (Schulman et al. 2017), actor and critic.
+
+The network has a logit for each action and, as its last output, the value V(x): what the point being played
+is expected to bring. From rollouts of a fixed length it climbs, with
+ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
+
+    mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  -  value_coefficient  (V(x_t) - R_t)^2
+            +  entropy_coefficient  H(pi(. | x_t))  +  barrier_coefficient  mean_a log pi(a | x_t)
+
+on small parts of the rollouts, several times over. A_t is the generalised advantage, R_t = A_t + V(x_t), with
+the values as they are before the update. pi_old is the policy that played: not quite the one that the update
+starts from, for the workers have played on during the last update (see `workers.Workers.advance`). The
+advantages of each minibatch are standardised.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pongrad.games.emulator import Purpose, seed_sequence
+from pongrad.learning.optimisers import LazyRMSProp
+from pongrad.learning.recipes import Fast
+from pongrad.learning.returns import generalised_advantages, standardise
+from pongrad.network import policy
+from pongrad.network.network import Array, Network
+from pongrad.playing.play import Rollout
+from pongrad.vision.preprocessing import Inputs
+
+
+@dataclass
+class _Batch:
+    """All steps of the rollouts, one after the other; float arrays are [steps] in the network's precision."""
+
+    inputs: Inputs
+    actions: NDArray[np.uint8]
+    old_log_p: Array
+    advantages: Array
+    returns: Array
+
+
+class PPO:
+    """Learns from rollouts of a fixed length.
+
+    Attributes:
+        network: what learns; its weights are changed in place.
+        optimiser: how they move.
+    """
+
+    def __init__(self, network: Network, action_names: Sequence[str], config: Fast) -> None:
+        """Start without rollouts.
+
+        Args:
+            network: its outputs are a logit for each action and the value.
+            action_names: what the actions are called, for the metrics.
+            config: the hyperparameters.
+        """
+        self.network = network
+        self.action_names = action_names
+        self.config = config
+        self.optimiser = LazyRMSProp(network.weights, config.learning_rate)
+        self._stretches: list[tuple[Rollout, bool]] = []
+
+    def __repr__(self) -> str:
+        return f"PPO({self.optimiser}, {self.network})"
+
+    def add(self, rollout: Rollout, over: bool) -> None:
+        """Add a stretch of a game; `over`: whether the game has ended with it."""
+        self._stretches.append((rollout, over))
+
+    def update(self, number: int, frames: int) -> dict[str, Any]:
+        """Learn from all that has been added, and forget it.
+
+        Args:
+            number: of this update, for its random numbers.
+            frames: played before it, for the schedules.
+
+        Returns:
+            Means over the steps, for the metrics: policy_loss, value_loss, entropy (nats), clipped (share of
+            the steps that the clipping leaves without a gradient), approx_kl (nats, from the policy that
+            played to the one that learns; Schulman 2020), probability/NAME (of each action),
+            explained_variance (of the returns, by the values before the update), learning_rate.
+        """
+        config = self.config
+        decades, part = divmod(frames / config.schedule_frames, 1)
+        self.optimiser.learning_rate = config.learning_rate * 0.1**decades * (1 - 0.9 * part)
+        batch, explained = self._batch()
+        rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
+        losses = []
+        for _ in range(config.epochs):
+            for steps in np.array_split(rng.permutation(len(batch.actions)), config.minibatches):
+                losses.append(self._climb(batch, steps))
+        self._stretches.clear()
+        means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
+        return {**means, "explained_variance": explained, "learning_rate": self.optimiser.learning_rate}
+
+    def _batch(self) -> tuple[_Batch, float]:
+        """The steps to learn from, with advantages and returns as the network now sees them."""
+        rollouts = [rollout for rollout, _ in self._stretches]
+        inputs = Inputs.join([rollout.inputs for rollout in rollouts])
+        following = Inputs.join([rollout.following for rollout in rollouts])
+        actions = np.concatenate([rollout.actions for rollout in rollouts])
+        out = self.network.forward(inputs).copy()
+        last_values = self.network.forward(following)[:, -1]
+        ends = np.cumsum([len(rollout) for rollout in rollouts])
+        values = np.split(out[:, -1], ends[:-1])
+        advantages = np.concatenate(
+            [
+                generalised_advantages(
+                    rollout.rewards,
+                    value,
+                    0.0 if over else last_value,
+                    self.config.gamma,
+                    self.config.lambda_,
+                )
+                for (rollout, over), value, last_value in zip(
+                    self._stretches, values, last_values, strict=True
+                )
+            ]
+        ).astype(out.dtype)
+        returns = advantages + out[:, -1]
+        explained = 1 - float(np.var(advantages)) / max(float(np.var(returns)), 1e-12)
+        old_log_p = np.concatenate([rollout.log_probabilities for rollout in rollouts]).astype(out.dtype)
+        return _Batch(inputs, actions, old_log_p, advantages, returns), explained
+
+    def _climb(self, batch: _Batch, steps: NDArray[np.int64]) -> dict[str, float]:
+        """One step of the optimiser up the objective's gradient over these steps."""
+        out = self.network.forward(batch.inputs.take(steps))
+        d_out, losses = objective_gradient(
+            out,
+            batch.actions[steps],
+            batch.old_log_p[steps],
+            standardise(batch.advantages[steps]).astype(out.dtype),
+            batch.returns[steps],
+            self.config.clip,
+            self.config.entropy_coefficient,
+            self.config.barrier_coefficient,
+            self.config.value_coefficient,
+        )
+        probabilities = policy.softmax(out[:, :-1])[0].mean(axis=0)
+        names = [f"probability/{name}" for name in self.action_names]
+        losses |= dict(zip(names, map(float, probabilities), strict=True))
+        self.network.backward(d_out)
+        self.optimiser.step(self.network.gradients, self.network.touched)
+        self.network.zero_gradients()
+        return losses
+
+
+def objective_gradient(
+    out: Array,
+    actions: NDArray[np.uint8],
+    old_log_p: Array,
+    advantages: Array,
+    returns: Array,
+    clip: float,
+    entropy_coefficient: float,
+    barrier_coefficient: float,
+    value_coefficient: float,
+) -> tuple[Array, dict[str, float]]:
+    """The gradient of the objective (see the module's header) with respect to the network's outputs.
+
+    Where the clipped ratio is the smaller one it does not move with the weights, so the gradient is 0; else
+    d (ratio A) / d logits = ratio A d log pi / d logits. The entropy's gradient vanishes where one action is
+    certain, and such a policy would never try another again. The gradient of the barrier, the mean of all
+    actions' log p, is 1 / actions - p and does not vanish.
+
+    Args:
+        out: [steps, actions + 1], logits and values.
+        actions: [steps], places of the actions taken.
+        old_log_p, advantages, returns: [steps].
+        clip, entropy_coefficient, barrier_coefficient, value_coefficient: of the objective.
+
+    Returns:
+        d objective / d out, shaped as `out`, and the parts of the objective for the metrics.
+    """
+    p, log_p = policy.softmax(out[:, :-1])
+    log_ratio = log_p[np.arange(len(out)), actions] - old_log_p
+    ratio = np.exp(log_ratio)
+    gain = ratio * advantages
+    clipped_gain = np.clip(ratio, 1 - clip, 1 + clip) * advantages
+    moves = gain <= clipped_gain
+    error = returns - out[:, -1]
+    d_out = np.empty_like(out)
+    d_out[:, :-1] = (moves * gain)[:, np.newaxis] * policy.softmax_log_gradient(actions, p)
+    d_out[:, :-1] += entropy_coefficient * policy.entropy_gradient(p, log_p)
+    d_out[:, :-1] += barrier_coefficient * (1 / p.shape[1] - p)
+    d_out[:, -1] = 2 * value_coefficient * error
+    d_out /= len(out)
+    return d_out, {
+        "policy_loss": -float(np.mean(np.minimum(gain, clipped_gain))),
+        "value_loss": float(np.mean(error * error)),
+        "entropy": float(np.mean(policy.entropies(p, log_p))),
+        "clipped": 1 - float(np.mean(moves)),
+        "approx_kl": float(np.mean(ratio - 1 - log_ratio)),
+    }

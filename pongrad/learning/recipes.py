@@ -1,0 +1,163 @@
+"""Recipes: an algorithm and its hyperparameters, as the fields of a dataclass.
+
+The fields, with the text below each, are the flags of `pongrad train`.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from pongrad.ground.errors import UserError
+
+GAMES = ("ALE/Pong-v5",)
+"""What can be learned so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What all recipes share: what to learn, and when to stop."""
+
+    recipe: Annotated[Literal["fast", "classic"], arg(metavar="fast|classic")]
+    """The algorithm to learn with; each has hyperparameters of its own, see `--recipe classic --help`."""
+    game: Annotated[str, arg(metavar="ID")] = "ALE/Pong-v5"
+    """Gymnasium id of the game to learn."""
+    seed: Annotated[int, arg(metavar="N")] = 1
+    """Where all randomness comes from: same seed, same agent, whatever the number of workers."""
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
+    """Processes that play."""
+    frames: Annotated[int, arg(metavar="N")]
+    """Stop after so many frames (60 a second of play)."""
+    minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None
+    """Stop after so many minutes of training."""
+    until: Annotated[float, arg(metavar="SCORE")]
+    """Stop when the mean score of the last 100 games reaches this."""
+    run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one in runs/)")] = None
+    """Folder of the run."""
+    resume: bool = False
+    """Go on with the run in that folder, or with the newest one in runs/."""
+    live: bool = False
+    """Show the training on a page in the browser."""
+    num_hidden_layer_neurons: int = 200
+    """Hidden ReLU neurons."""
+
+    def check(self) -> None:
+        """Raise UserError, naming the flag, if a value makes no sense."""
+        if RECIPES[self.recipe] is not type(self):
+            raise UserError(f"--recipe {self.recipe} does not fit: these are hyperparameters of another one")
+        _above_zero(self, "frames", "learning_rate", "num_hidden_layer_neurons")
+        _above_zero(self, *(name for name in ("minutes", "workers") if getattr(self, name) is not None))
+        _from_to(self, 0, 1, "gamma")
+        if not math.isfinite(self.until):
+            raise UserError(f"--until must be a score, not {self.until}")
+        if self.seed < 0:
+            raise UserError(f"--seed must be 0 or more, not {self.seed}")
+        if self.game not in GAMES:
+            raise UserError(f"unknown game {self.game!r}: recipe {self.recipe} plays {', '.join(GAMES)}")
+
+    @property
+    def num_games(self) -> int:
+        """Games played side by side."""
+        raise NotImplementedError
+
+    @property
+    def learning(self) -> dict[str, Any]:
+        """The fields that decide what is learned; a resumed run may not change them."""
+        how_long = {"workers", "frames", "minutes", "until", "run", "resume", "live"}
+        return {name: value for name, value in asdict(self).items() if name not in how_long}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fast(Recipe):
+    """Proximal policy optimisation, actor and critic: beats the computer in minutes."""
+
+    recipe: Annotated[Literal["fast", "classic"], arg(metavar="fast|classic")] = "fast"
+    frames: Annotated[int, arg(metavar="N")] = 20_000_000
+    until: Annotated[float, arg(metavar="SCORE")] = 18.0
+
+    num_games: int = 32
+    """Games played side by side."""
+    rollout_steps: int = 64
+    """Steps played in each game with one set of weights; then comes an update."""
+    epochs: int = 3
+    """How often an update goes through the steps just played."""
+    minibatches: int = 4
+    """Parts of these steps that the weights move for, one after the other."""
+    gamma: float = 0.99
+    """Discount: what comes a step later counts so many times as much."""
+    lambda_: Annotated[float, arg(name="lambda")] = 0.95
+    """Generalised advantages: 0 trusts the network's values, 1 only what happened."""
+    clip: float = 0.2
+    """How far an update may change the probability of an action, as a share, before it gains no more."""
+    entropy_coefficient: float = 0.01
+    """How much it is worth to stay undecided: the entropy."""
+    barrier_coefficient: float = 0.003
+    """How much it is worth that no action becomes impossible: the mean of both actions' log-probabilities."""
+    value_coefficient: float = 0.5
+    """How much the error of the values counts."""
+    learning_rate: float = 1e-3
+    """RMSProp: how far an update moves the weights, at first."""
+    schedule_frames: int = 10_000_000
+    """Frames over which the learning rate falls to a tenth; over as many more it falls to a tenth of that."""
+
+    def check(self) -> None:
+        """Raise UserError, naming the flag, if a value makes no sense."""
+        super().check()
+        _above_zero(self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames", "clip")
+        _from_to(self, 0, 1, "lambda_")
+        _from_to(self, 0, math.inf, "entropy_coefficient", "barrier_coefficient", "value_coefficient")
+        if self.minibatches > self.num_games * self.rollout_steps:
+            raise UserError("--minibatches must not be more than --num-games times --rollout-steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classic(Recipe):
+    """The source article's algorithm: REINFORCE on whole games, RMSProp."""
+
+    recipe: Annotated[Literal["fast", "classic"], arg(metavar="fast|classic")] = "classic"
+    frames: Annotated[int, arg(metavar="N")] = 200_000_000
+    until: Annotated[float, arg(metavar="SCORE")] = 0.01
+
+    batch_size: int = 10
+    """Whole games played with one set of weights; their gradients are summed for one update."""
+    gamma: float = 0.99
+    """Discount: an action counts so many times as much for every step further from the point's end."""
+    learning_rate: float = 1e-4
+    """RMSProp: how far an update moves the weights."""
+    decay_rate: float = 0.99
+    """RMSProp: how slowly it forgets the size of earlier gradients."""
+
+    def check(self) -> None:
+        """Raise UserError, naming the flag, if a value makes no sense."""
+        super().check()
+        _above_zero(self, "batch_size")
+        _from_to(self, 0, 1, "decay_rate")
+        if self.decay_rate == 1:
+            raise UserError("--decay-rate must be below 1, or it never learns what gradients are like")
+
+    @property
+    def num_games(self) -> int:
+        """Games played side by side."""
+        return self.batch_size
+
+
+RECIPES: dict[str, type[Recipe]] = {"fast": Fast, "classic": Classic}
+
+
+def flag(name: str) -> str:
+    """A field's name as it is written on the command line."""
+    return "--" + name.strip("_").replace("_", "-")
+
+
+def _above_zero(recipe: Recipe, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(recipe, name) < math.inf:
+            raise UserError(f"{flag(name)} must be above 0, not {getattr(recipe, name)}")
+
+
+def _from_to(recipe: Recipe, least: float, most: float, *names: str) -> None:
+    for name in names:
+        if not least <= getattr(recipe, name) <= most:
+            raise UserError(f"{flag(name)} must lie between {least} and {most}, not {getattr(recipe, name)}")

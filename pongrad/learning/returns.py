@@ -1,0 +1,64 @@
+"""From rewards to what each action was worth."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pongrad.ground import kernels
+
+Float64s = NDArray[np.float64]
+
+
+def discount(rewards: NDArray[np.floating], gamma: float) -> Float64s:
+    """Discounted returns R_t = r_t + gamma R_{t+1}, starting anew at every point.
+
+    A non-zero reward ends a point, so nothing after it counts for the actions before it.
+
+    Computed in the precision of `rewards` (float64 for whole numbers).
+
+    Args:
+        rewards: [steps], +1 or -1 where a point ended, else 0.
+        gamma: discount a step.
+    """
+    returns = np.zeros(len(rewards))
+    precision = np.result_type(rewards, np.float32)
+    kernels.discount(rewards.astype(precision), precision.type(gamma), returns)
+    return returns
+
+
+def standardise(returns: NDArray[np.floating]) -> Float64s:
+    """(returns - mean) / standard deviation; zeros where all returns are equal (nothing to learn)."""
+    returns = returns.astype(float)
+    centred = returns - returns.mean()
+    deviation = returns.std()
+    # Equal numbers may differ from their mean by a rounding error, and their deviation then is one too.
+    if deviation <= 1e-12 * np.abs(returns).max():
+        return np.zeros_like(returns)
+    return centred / deviation
+
+
+def generalised_advantages(
+    rewards: NDArray[np.floating],
+    values: NDArray[np.floating],
+    last_value: float,
+    gamma: float,
+    lambda_: float,
+) -> Float64s:
+    """How much better each action turned out than expected: generalised advantage estimation.
+
+        delta_t = r_t + gamma V_{t+1} - V_t,    A_t = delta_t + gamma lambda A_{t+1}
+
+    (Schulman et al. 2016, eq. 16.) As in `discount`, a point's end ends everything: where a reward is
+    not zero, V_{t+1} and A_{t+1} are 0.
+
+    Args:
+        rewards: [steps], +1 or -1 where a point ended, else 0.
+        values: [steps], V_t.
+        last_value: V after the last step.
+        gamma: discount a step.
+        lambda_: 0 trusts the values, 1 only what happened.
+    """
+    advantages = np.zeros(len(rewards))
+    kernels.generalised_advantages(
+        rewards.astype(float), values.astype(float), float(last_value), gamma, lambda_, advantages
+    )
+    return advantages

@@ -1,0 +1,201 @@
+"""An agent: a network with what it needs to see and to act, and its file."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pongrad.games.emulator import SCREEN, action_names
+from pongrad.ground import kernels, storage
+from pongrad.ground.errors import UserError
+from pongrad.network.network import Array, Network
+from pongrad.vision.preprocessing import Eyes, Vision, new_record, new_sight
+
+FORMAT = "pongrad-agent-4"
+LARGEST = 2**28
+"""Bytes that a first layer read from 8 bits a weight may take up."""
+
+CHAMPION = Path(__file__).parents[1] / "champion.safetensors"
+
+Mind = tuple[tuple[Array, ...], int, np.uint64, bool]
+"""Weights, number of logits, random stream, whether to be greedy: what `kernels.decide` needs of an agent."""
+
+
+@dataclass
+class Agent:
+    """Plays from pixels.
+
+    Attributes:
+        network: from pixels to a logit for each action and, after them, the value of what it sees; or, of two
+            actions, to a single logit, that of the first.
+        game: the Gymnasium id of the game it plays.
+        actions: Gymnasium's numbers of the actions it chooses from.
+        action_names: what the emulator calls each.
+        vision: how it looks at the screen.
+        greedy: whether it plays its likeliest action by default, instead of drawing one.
+    """
+
+    network: Network
+    game: str
+    actions: tuple[int, ...]
+    action_names: tuple[str, ...]
+    vision: Vision = field(default_factory=Vision)
+    greedy: bool = False
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def __repr__(self) -> str:
+        play = "greedy" if self.greedy else "sampled"
+        return f"Agent({self.game}, {'/'.join(self.action_names)}, {play}, {self.network})"
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forget the last screen; call it after each `env.reset()`.
+
+        Args:
+            seed: what the agent's random numbers in this game come from; None: fresh ones.
+        """
+        self._stream = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+        self._sight = new_sight(self.vision)
+        self._step = 0
+
+    def act(self, observation: NDArray[np.uint8], greedy: bool | None = None) -> int:
+        """Choose an action for a Gymnasium observation.
+
+        Args:
+            observation: uint8 [210, 160, 3], as `gymnasium.make("ALE/Pong-v5")` gives it.
+            greedy: the likeliest action (True) or a drawn one (False); None: the agent's own way.
+
+        Returns:
+            The number to give to `env.step`.
+
+        Raises:
+            ValueError: the observation has another shape or type.
+        """
+        if observation.shape != (*SCREEN, 3) or observation.dtype != np.uint8:
+            raise ValueError(
+                f"observation is {observation.dtype} {observation.shape}, want uint8 {(*SCREEN, 3)}"
+            )
+        return self.actions[self.decide(self.vision.eyes_rgb(observation), greedy)]
+
+    def decide(self, eyes: Eyes, greedy: bool | None = None) -> int:
+        """Choose an action for the screen that these eyes see, see `Vision.eyes`.
+
+        Returns:
+            Its place in `actions`.
+        """
+        mind = self.mind(self._stream, self.greedy if greedy is None else greedy)
+        record = new_record(1, self.vision)
+        place = kernels.decide(eyes, self.vision.view, True, self._sight, mind, self._step, record, 0)
+        self._step += 1
+        return place
+
+    def mind(self, stream: np.uint64, greedy: bool) -> Mind:
+        """The agent as the kernel `decide` takes it, drawing its actions from this stream."""
+        return tuple(self.network.weights.values()), self.logits, stream, greedy
+
+    @property
+    def logits(self) -> int:
+        """How many of the network's outputs are logits: one for each action, or one alone for two actions."""
+        return 1 if self.network.outputs == 1 else len(self.actions)
+
+    def description(self) -> dict[str, Any]:
+        """Everything but the weights, as JSON can hold it."""
+        return {
+            "game": self.game,
+            "actions": list(self.actions),
+            "action_names": list(self.action_names),
+            "vision": asdict(self.vision),
+            "greedy": self.greedy,
+        }
+
+    @staticmethod
+    def from_description(description: dict[str, Any], weights: dict[str, Array]) -> "Agent":
+        """The agent of this description around these weights, which are used, not copied."""
+        return Agent(
+            Network(weights),
+            description["game"],
+            tuple(description["actions"]),
+            tuple(description["action_names"]),
+            _vision(description),
+            description["greedy"],
+        )
+
+    def copy(self) -> "Agent":
+        """The same agent with weights of its own."""
+        weights = {name: array.copy() for name, array in self.network.weights.items()}
+        return Agent.from_description(self.description(), weights)
+
+    def save(self, path: Path, small: bool = False, **about: Any) -> None:
+        """Write the agent to a `.safetensors` file; `about` is kept with it for people to read.
+
+        Args:
+            path: the file.
+            small: write the first layer in 8 bits a weight, with a scale for every row: a quarter of the
+                size, and each weight off by at most 1/254 of the largest in its row.
+        """
+        metadata = {"format": FORMAT, **self.description(), "about": about}
+        weights: storage.Tensors = dict(self.network.weights)
+        if small:
+            first = weights["W1"]
+            scale = np.maximum(np.abs(first).max(axis=1), 1e-30).astype(np.float32) / 127
+            weights |= {"W1": np.rint(first / scale[:, None]).astype(np.int8), "W1.scale": scale}
+        storage.save(path, weights, metadata)
+
+    @staticmethod
+    def load(source: str | Path) -> "Agent":
+        """The agent in a `.safetensors` file or a run folder (its best), or the one that ships: "champion".
+
+        Raises:
+            UserError: there is none, or the file is damaged or not an agent.
+        """
+        path = CHAMPION if str(source) == "champion" else Path(source)
+        if path.is_dir():
+            path = path / "best.safetensors"
+        weights, metadata = storage.load(path, FORMAT)
+        try:
+            if "W1.scale" in weights:
+                scale, first = weights.pop("W1.scale"), weights["W1"]
+                if first.ndim != 2 or first.dtype != np.int8 or 4 * first.size > LARGEST:
+                    raise ValueError(f"W1 is {first.dtype} {first.shape}")
+                if scale.shape != (len(first),) or scale.dtype != np.float32:
+                    raise ValueError(f"W1.scale is {scale.dtype} {scale.shape}")
+                weights["W1"] = first * scale[:, None]
+            agent = Agent.from_description(metadata, weights)
+            agent.check()
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is not a usable agent ({error}): use another one") from error
+        return agent
+
+    def check(self) -> None:
+        """Raise ValueError if the parts do not fit each other or a weight is not a finite number.
+
+        Raises:
+            ValueError: that.
+            UserError: the game is unknown.
+        """
+        size = self.vision.size
+        for name, array in self.network.weights.items():
+            if array.ndim != 2 or len(array) != size or array.dtype not in (np.float32, np.float64):
+                raise ValueError(f"{name} is {array.dtype} {array.shape}, want {size} rows of float32")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} has weights that are not finite")
+            size = array.shape[1]
+        if self.action_names != tuple(map(dict(enumerate(action_names(self.game))).get, self.actions)):
+            raise ValueError(f"actions {self.actions} of {self.game} are not called {self.action_names}")
+        if size != len(self.actions) + 1 and (size, len(self.actions)) != (1, 2):
+            raise ValueError(f"{len(self.actions)} actions from {size} outputs, want one more, or 2 from 1")
+
+
+def _vision(description: dict[str, Any]) -> Vision:
+    parts: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in description["vision"].items()
+    }
+    vision, usual = Vision(**parts), Vision()
+    for name, value in asdict(vision).items():  # the kernels are compiled for these types
+        if type(value) is not type(getattr(usual, name)):
+            raise TypeError(f"a vision with {name} {value!r}")
+    return vision

@@ -1,0 +1,1 @@
+"""Playing: rollouts, worker processes, the weights they share, evaluation."""

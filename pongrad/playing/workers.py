@@ -1,0 +1,402 @@
+"""Worker processes, one a core, that play pieces of games.
+
+A worker keeps nothing of a game: it gets a game's value and sends back the rollout and the value after.
+So a worker that dies loses nothing: another takes its place, and its piece is played again.
+"""
+
+import itertools
+import os
+import select
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from pongrad.games.emulator import Emulator, Game
+from pongrad.ground.errors import UserError
+from pongrad.network.agent import Agent
+from pongrad.playing.play import Hand, Rollout, Stretch, next_game, play, play_on
+from pongrad.playing.shared import CONTEXT, SharedAgent
+
+PIECE = 500
+"""Steps a worker plays before it hands the game back: about 0.1 s, long beside what restoring costs."""
+
+DEATHS = 3
+"""So many workers may die of one task before it is given up."""
+
+SECONDS_A_TASK = 300.0
+"""Of a processor: a task takes 0.1 s, and one that takes so long never ends. The worker dies of it."""
+
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+_Task = tuple[Any, int, tuple[Any, ...]]
+"""A key to know the answer by, the number of the weights to play with, and a function with its arguments."""
+
+
+class Interrupted(Exception):
+    """Play was broken off on request; the unfinished rollouts are gone, everything else is as it was."""
+
+
+class WorkersDied(UserError):
+    """One after the other, of the same task; the unfinished rollouts are gone, all else is as it was."""
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """A team of processes that play one agent; use it in a `with` statement."""
+
+    def __init__(self, shared: SharedAgent, count: int) -> None:
+        """Start the processes.
+
+        Args:
+            shared: who is to play, with weights that may be published meanwhile.
+            count: how many processes.
+        """
+        self._shared = shared
+        self._team = [_Worker(f"pongrad-worker-{i}", (shared, SECONDS_A_TASK)) for i in range(count)]
+        try:
+            for worker in self._team:
+                worker.start()
+        except UserError:
+            self.__exit__()
+            raise
+
+    def __repr__(self) -> str:
+        return f"Workers({len(self._team)} processes, {self._shared})"
+
+    def __len__(self) -> int:
+        return len(self._team)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._team:
+            worker.kill()
+
+    def finish(
+        self, games: Sequence[Game], stopping: Callable[[], bool] = lambda: False
+    ) -> Iterator[list[Stretch]]:
+        """Play whole games to their ends with the newest weights, sharing them out in pieces.
+
+        Two games a worker are under way, and the next piece is always of the one furthest from its end, so
+        that at last all workers finish at nearly the same time, while the games before come out early
+        enough to be learned from meanwhile. What comes out does not depend on it.
+
+        Args:
+            games: games that are not over.
+            stopping: asked ten times a second whether to break off.
+
+        Yields:
+            Each game's one stretch, in the order given, as soon as it can be had.
+
+        Raises:
+            Interrupted: `stopping` said so.
+            WorkersDied: again and again, of the same piece.
+        """
+        pieces: list[list[Rollout]] = [[] for _ in games]
+        waiting = dict(enumerate(games))  # nobody is playing these
+        done: dict[int, Game] = {}
+        weights = self._shared.published
+
+        def next_piece() -> _Task | None:
+            begun = [i for i in range(len(games)) if i not in done][: 2 * len(self._team)]
+            ready = [i for i in begun if i in waiting]
+            if not ready:
+                return None
+            i = min(ready, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
+            return i, weights, (play, [waiting.pop(i)], PIECE)
+
+        def take(i: int, answer: tuple[list[Rollout], list[Game]]) -> None:
+            (rollout,), (game,) = answer
+            pieces[i].append(rollout)
+            (done if game.over else waiting)[i] = game
+
+        next_out = 0
+        for _ in self._deal(next_piece, take, stopping):
+            while next_out in done:
+                yield [(Rollout.join(pieces[next_out]), done[next_out])]
+                pieces[next_out] = []
+                next_out += 1
+
+    def advance(
+        self,
+        games: Sequence[Game],
+        steps: int,
+        times: int | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Iterator[list[list[Stretch]]]:
+        """Play all games on for exactly so many steps, and again, and again; see `play.play_on`.
+
+        While somebody learns from what is yielded the workers play on, so they are one set of weights
+        behind: what is yielded was played with the weights published before the newest. Which these are must
+        not depend on who was faster, so exactly one set is to be published before asking for more (or never
+        any).
+
+        A game that ends is followed by the one numbered `len(games)` after it. Workers are dealt many games
+        at once, for every answer interrupts somebody.
+
+        Args:
+            games: games that are not over.
+            steps: to play in each at a time.
+            times: how often; None: until nobody asks for more.
+            stopping: asked ten times a second whether to break off.
+
+        Yields:
+            The stretches played in the place of each game.
+
+        Raises:
+            Interrupted: `stopping` said so.
+            WorkersDied: again and again, of the same piece.
+        """
+        games = list(games)
+        behind = self._shared.published - 1
+        dealt = out = 0  # places dealt, and times yielded
+        played: dict[int, list[Stretch]] = {}
+        most = max(1, len(games) // (2 * len(self._team)))
+
+        def next_hand() -> _Task | None:
+            nonlocal dealt
+            time, first = divmod(dealt, len(games))
+            if time == times or time > out + 1:
+                return None
+            places = range(dealt, dealt + min(most, len(games) - first))
+            if time > out:  # these have still to be played on from
+                ready = itertools.takewhile(lambda place: place - len(games) in played, places)
+                places = places[: len(list(ready))]
+            if not places:
+                return None
+            dealt = places.stop
+            hand = [games[place % len(games)] for place in places]
+            return places, behind + time, (play_on, hand, steps, len(games))
+
+        def take(places: range, answer: Hand) -> None:
+            for place, stretches in zip(places, answer.stretches(), strict=True):
+                played[place] = stretches
+                games[place % len(games)] = next_game(stretches[-1][1], len(games))
+
+        for _ in self._deal(next_hand, take, stopping, ahead=1):
+            places = range(out * len(games), (out + 1) * len(games))
+            if all(place in played for place in places):
+                yield [played.pop(place) for place in places]
+                out += 1
+
+    def _deal(
+        self,
+        next_task: Callable[[], "_Task | None"],
+        take: Callable[[Any, Any], None],
+        stopping: Callable[[], bool] = lambda: False,
+        ahead: int = 0,
+    ) -> Iterator[None]:
+        """Keep all workers busy until there is no task left and all are done.
+
+        Args:
+            next_task: gives the next task, or None if there is none now.
+            take: is called with each key and answer.
+            stopping: asked ten times a second whether to break off.
+            ahead: how many tasks more a worker is given, so that it need not wait for the next.
+
+        Yields:
+            Whenever answers have been taken and everybody has something to do again.
+        """
+        playing: dict[_Worker, deque[Any]] = {worker: deque() for worker in self._team}
+        try:
+            while True:
+                for most in range(ahead + 1):
+                    for worker, keys in playing.items():
+                        if len(keys) == most and (task := next_task()):
+                            key, weights, message = task
+                            keys.append(key)
+                            worker.give((weights, *message))
+                yield
+                busy = [worker for worker, keys in playing.items() if keys]
+                if not busy:
+                    return
+                ready, _, _ = select.select(busy, (), (), 0.1)
+                for worker in ready:
+                    for answer in worker.answers():
+                        take(playing[worker].popleft(), _result(answer))
+                if stopping():
+                    raise Interrupted
+        finally:
+            for worker, keys in playing.items():
+                if keys:  # nobody waits any more for what it is doing
+                    worker.kill()
+
+    def try_on(self, games: Sequence[Game]) -> None:
+        """Let a worker take up games that come from a file.
+
+        Raises:
+            ValueError: the emulator cannot take them up.
+            WorkersDied: of taking them up.
+        """
+        self.ask(_try_on, [games])
+
+    def ask(self, function: Callable[..., Any], *shares: Sequence[Any]) -> list[Any]:
+        """What `function(agent, *args, emulator)` gives, in as many workers at once as there are shares.
+
+        As `map` does, it takes one of `args` from each of `shares`: the first worker gets their first items.
+        """
+        everything = list(zip(*shares, strict=True)) or [()]
+        tasks = iter([(i, self._shared.published, (function, *args)) for i, args in enumerate(everything)])
+        answers: dict[int, Any] = {}
+        for _ in self._deal(lambda: next(tasks, None), answers.__setitem__):
+            pass
+        return [answers[i] for i in range(len(everything))]
+
+
+class _Worker:
+    """One place in the team: a process, replaced by a new one when it dies."""
+
+    def __init__(self, name: str, args: tuple[Any, ...]) -> None:
+        self._name = name
+        self._args = args
+        self._process: Any = None
+        self._pipe: Any = None
+        self._tasks: deque[tuple[Any, ...]] = deque()  # given and not answered yet
+        self._deaths = 0  # since the last answer
+
+    def start(self) -> None:
+        """Start the process; it is ready when it is."""
+        try:
+            self._process, self._pipe = spawn(_work, self._args, self._name)
+        except OSError as error:
+            self._process = None
+            raise UserError(f"cannot start a worker ({error.strerror}): use fewer --workers") from error
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing: it holds nothing that could be lost."""
+        self._tasks.clear()
+        self._deaths = 0
+        self._end()
+
+    def _end(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.join()
+            self._pipe.close()
+            self._process = None
+
+    def fileno(self) -> int:
+        """What to wait for until there are answers."""
+        return self._pipe.fileno()
+
+    def give(self, message: tuple[Any, ...]) -> None:
+        """Set it to a task, a function and its arguments; it comes after those it has."""
+        if not self._tasks and not (self._process and self._process.is_alive()):
+            self.kill()  # no death of this task, if it died before
+            self.start()
+        self._tasks.append(message)
+        self._send(message)
+
+    def answers(self) -> list[Any]:
+        """What came of the first task, waiting for it; nothing if it died and a new process does its tasks.
+
+        Raises:
+            WorkersDied: it died too often.
+        """
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._replace()
+            self._send(*self._tasks)
+            return []
+        self._tasks.popleft()
+        self._deaths = 0
+        return [answer]
+
+    def _send(self, *messages: tuple[Any, ...]) -> None:
+        while True:
+            try:
+                for message in messages:
+                    self._pipe.send(message)
+                return
+            except OSError:  # it died while nobody was looking
+                self._replace()
+                messages = tuple(self._tasks)
+
+    def _replace(self) -> None:
+        self._process.join(1)
+        code = self._process.exitcode
+        self._end()
+        self._deaths += 1
+        if self._deaths == DEATHS:
+            self.kill()  # and forget what it dies of
+            raise WorkersDied(
+                f"{DEATHS} workers died of the same games, the last with exit code {code}: free memory or "
+                "use fewer --workers; a training run is saved, go on with --resume (if they die again, "
+                "delete its newest checkpoint)"
+            )
+        self.start()
+
+
+def _result(answer: Any) -> Any:
+    """What a task gave, or raises what it raised."""
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def spawn(target: Callable[..., None], args: tuple[Any, ...], name: str) -> tuple[Any, Any]:
+    """Start a process that runs `target(pipe, *args)`; returns it and this end of the pipe.
+
+    It will never hear of Ctrl-C or SIGTERM: these are for the process that learns.
+
+    Raises:
+        OSError: the system has no room for it.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        here, there = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=target, args=(there, *args), name=name, daemon=True)
+        process.start()
+        there.close()
+        return process, here
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _try_on(agent: Agent, games: Sequence[Game], emulator: Emulator) -> None:
+    for game in games:
+        emulator.check(game)
+
+
+def _work(pipe: Any, shared: SharedAgent, seconds: float) -> None:
+    """A worker's life: receive a task, do it, send back what came out, until the pipe closes."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # the emulator complains about damaged states; what matters is sent back
+        os.dup2(silence, stream)
+    os.nice(5)  # who learns goes first, for everybody will wait for the new weights
+    agents = [shared.agent(number) for number in range(2)]
+    emulator = Emulator(agents[0].game)
+    tasks: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
+    while task := tasks.get():
+        weights, function, *args = task
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # ends even a loop inside the emulator
+        try:
+            answer = function(agents[weights % 2], *args, emulator)
+        except Exception as error:  # raised again where it can be seen
+            error.add_note(traceback.format_exc())
+            answer = error
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        try:
+            pipe.send(answer)
+        except OSError:
+            return
+
+
+def _receive(pipe: Any, tasks: SimpleQueue[Any]) -> None:
+    """Take tasks out of the pipe as soon as they come, so that nobody waits to send one; None is the end."""
+    try:
+        while True:
+            tasks.put(pipe.recv())
+    except (EOFError, OSError):
+        tasks.put(None)

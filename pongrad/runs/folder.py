@@ -1,0 +1,394 @@
+"""A run's folder: what is in which file, and how a run is taken up again.
+
+config.json          the recipe and its hyperparameters, and the versions that ran it
+metrics.jsonl        one line an update
+tensorboard/         the same for TensorBoard
+checkpoints/         all that is needed to go on; the last three are kept
+best.safetensors     the agent with the best mean score of 100 games
+beat.safetensors     the agent that first beat the computer
+stages/              the agent at spaced moments, small; see `stages.py`
+learning_curve.png   a picture of it all
+summary.json         the result
+lock                 held by the process that trains
+
+metrics.jsonl is on the disk before a checkpoint is, and tensorboard/ is made from it; so whatever ends a
+process, the newest checkpoint with the lines up to it is the whole run.
+"""
+
+import fcntl
+import itertools
+import json
+import os
+import platform
+from collections import deque
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from pongrad.games.emulator import Game
+from pongrad.ground import storage
+from pongrad.ground.errors import UserError
+from pongrad.ground.storage import Tensors
+from pongrad.learning.recipes import RECIPES, Recipe
+from pongrad.network.agent import Agent
+from pongrad.runs.tensorboard import EventFile
+
+CHECKPOINT_FORMAT = "pongrad-checkpoint-7"
+CHECKPOINTS_KEPT = 3
+_METRICS = {"update", "frames", "games", "seconds", "mean_score_100"}
+PACKAGES = ("pongrad", "ale-py", "gymnasium", "numpy", "numba")
+
+
+@dataclass
+class Progress:
+    """How far a training run has come.
+
+    Attributes:
+        update: updates of the weights.
+        frames: frames played.
+        games: games finished.
+        seconds: since the start of the process, over all sessions of the run.
+        scores: of the last 100 finished games, in the order in which they finished.
+        best_mean_score_100: the best mean of 100 finished games so far.
+        beat_frames, beat_seconds: when the mean of the last 100 finished games first passed 0.
+    """
+
+    update: int = 0
+    frames: int = 0
+    games: int = 0
+    seconds: float = 0.0
+    scores: deque[int] = field(default_factory=lambda: deque(maxlen=100))
+    best_mean_score_100: float | None = None
+    beat_frames: int | None = None
+    beat_seconds: float | None = None
+
+    def mean_score(self, last: int) -> float | None:
+        """The mean score of the last so many finished games, or of all if they are fewer."""
+        scores = list(self.scores)[-last:]
+        return sum(scores) / len(scores) if scores else None
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "Progress":
+        """The progress that was written to a checkpoint.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one.
+        """
+        progress = Progress(**{**value, "scores": deque(value["scores"], maxlen=100)})
+        for name, kind in get_type_hints(Progress).items():
+            number, least = getattr(progress, name), -21 if name == "best_mean_score_100" else 0
+            if name != "scores" and not (
+                isinstance(number, kind) and (number is None or least <= number < 2**53)
+            ):
+                raise ValueError(f"{name} is {number!r}")
+        if not all(type(score) is int and -21 <= score <= 21 for score in progress.scores):
+            raise ValueError("scores that no game of Pong has")
+        return progress
+
+    def about(self) -> dict[str, Any]:
+        """What is written into an agent's file about the moment it is from."""
+        moment = {"update": self.update, "frames": self.frames, "games": self.games}
+        return {**moment, "mean_score_100": self.mean_score_100}
+
+    @property
+    def mean_score_100(self) -> float | None:
+        """The mean score of the last 100 finished games; None before there are 100."""
+        return self.mean_score(100) if len(self.scores) == 100 else None
+
+
+@dataclass
+class Checkpoint:
+    """All that is needed to go on with a run as if it had never stopped; taken between two updates.
+
+    Attributes:
+        learning: what decides what is learned, as `Recipe.learning` has it.
+        progress: how far the run has come; every schedule follows from it.
+        weights: what has been learned.
+        weights_before: what had been, one update ago: some play on with them, see `Workers.advance`.
+        optimiser: what the optimiser remembers.
+        games: as they stand.
+    """
+
+    learning: dict[str, Any]
+    progress: Progress
+    weights: Tensors
+    weights_before: Tensors
+    optimiser: Tensors
+    games: list[Game]
+
+    def check(self, first: "Checkpoint", pixels: int) -> None:
+        """Raise ValueError if nobody can go on from it.
+
+        Args:
+            first: what the run began with, which must be of the same kind.
+            pixels: of the screen as the agent sees it.
+        """
+        if self.learning != first.learning:
+            raise ValueError("it is of another run than config.json")
+        _check_alike("weights", self.weights, first.weights)
+        _check_alike("weights before", self.weights_before, first.weights)
+        _check_alike("optimiser state", self.optimiser, first.optimiser)
+        for name, array in self.optimiser.items():
+            if (array < 0).any() or (array.dtype.kind == "i" and (array >= 2**53).any()):
+                raise ValueError(f"optimiser state {name} that no run comes to")
+        if len(self.games) != len(first.games):
+            raise ValueError(f"{len(self.games)} games, want {len(first.games)}")
+        for game, start in zip(self.games, first.games, strict=True):
+            game.check(pixels)
+            if (game.id, game.seed, game.purpose) != (start.id, start.seed, start.purpose):
+                raise ValueError(f"{game.id} from seed {game.seed}, want {start.id} from seed {start.seed}")
+            if game.number % len(first.games) != start.number:
+                raise ValueError(f"game {game.number} in the place of game {start.number}")
+
+
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: Any = None
+        self._tensorboard: EventFile | None = None
+
+    def __repr__(self) -> str:
+        return f"RunFolder({self.path})"
+
+    @staticmethod
+    def create(config: Recipe) -> "RunFolder":
+        """A folder for a new run, with its configuration in it.
+
+        Raises:
+            UserError: the folder holds a run already, or cannot be written to.
+        """
+        try:
+            path = config.run or _new_folder(f"{config.recipe}-seed{config.seed}")
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot make the folder {config.run or 'runs'}: {error.strerror}; give another --run"
+            ) from error
+        folder = RunFolder(path)
+        folder.lock()
+        if (path / "config.json").exists():
+            raise UserError(f"{path} holds a run already: add --resume, or give another --run")
+        folder.write_config(config)
+        return folder
+
+    @staticmethod
+    def open(path: Path | None) -> "RunFolder":
+        """The folder of an earlier run; None: the newest under runs/.
+
+        Raises:
+            UserError: there is no run.
+        """
+        if path is None:
+            configs = sorted(Path("runs").glob("*/config.json"), key=lambda file: file.stat().st_mtime)
+            if not configs:
+                raise UserError("there is no run under runs/ to resume: name its folder with --run")
+            path = configs[-1].parent
+        if not os.path.isfile(path / "config.json"):
+            raise UserError(f"there is no run in {path} to resume: name another folder with --run")
+        return RunFolder(path)
+
+    def lock(self) -> None:
+        """Keep others from training here until `close`, or until this process ends, however it does.
+
+        Raises:
+            UserError: somebody is training here, or the folder cannot be written to.
+        """
+        try:
+            self._lock = open(self.path / "lock", "a+b", buffering=0)  # noqa: SIM115
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self._lock.seek(0)
+                owner = self._lock.read().decode().strip()
+                raise UserError(
+                    f"process {owner} is training in {self.path}: stop it, or give another --run"
+                ) from error
+            self._lock.truncate(0)
+            self._lock.write(b"%d\n" % os.getpid())
+            (self.path / "checkpoints").mkdir(exist_ok=True)
+            for folder in (self.path, self.path / "checkpoints", self.path / "tensorboard"):
+                storage.remove_unfinished(folder)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def close(self) -> None:
+        """Let others train here."""
+        if self._lock:
+            self._lock.close()
+
+    def write_config(self, config: Recipe) -> None:
+        """Write how the run is made and when it is to stop; a resumed run may have been given a later end."""
+        of_the_session = ("run", "resume", "live")
+        settings = {name: value for name, value in asdict(config).items() if name not in of_the_session}
+        versions = {package: version(package) for package in PACKAGES}
+        versions["python"] = platform.python_version()
+        storage.write_json(self.path / "config.json", {**settings, "versions": versions})
+
+    def config(self) -> Recipe:
+        """The configuration the run was started with."""
+        file = self.path / "config.json"
+        try:
+            settings = json.loads(file.read_text())
+            del settings["versions"]
+            recipe = RECIPES[settings["recipe"]]
+            config = recipe(**settings, run=self.path)
+            for name, kind in get_type_hints(recipe).items():
+                if name != "recipe" and not isinstance(value := getattr(config, name), kind | int):
+                    raise TypeError(f"{name} is {value!r}")
+            config.check()
+            return config
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UserError(f"{file} is damaged ({error}): start a new run") from error
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, then remove all but the newest three.
+
+        Raises:
+            UserError: it cannot be written; those before are still there.
+        """
+        tensors = {f"weights.{name}": array for name, array in checkpoint.weights.items()}
+        tensors |= {f"weights_before.{name}": array for name, array in checkpoint.weights_before.items()}
+        tensors |= {f"optimiser.{name}": array for name, array in checkpoint.optimiser.items()}
+        progress = {**asdict(checkpoint.progress), "scores": list(checkpoint.progress.scores)}
+        for i, game in enumerate(checkpoint.games):
+            tensors |= {f"games.{i}.{name}": array for name, array in game.arrays().items()}
+        metadata = {
+            "format": CHECKPOINT_FORMAT,
+            "learning": checkpoint.learning,
+            "progress": progress,
+            "games": [game.numbers() for game in checkpoint.games],
+        }
+        folder = self.path / "checkpoints"
+        try:
+            if (metrics := self.path / "metrics.jsonl").exists():
+                storage.flush(metrics)
+            storage.save(folder / f"{_checkpoint_name(checkpoint.progress)}.safetensors", tensors, metadata)
+            for old in sorted(folder.glob("*.safetensors"))[:-CHECKPOINTS_KEPT]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def newest_checkpoint(self) -> Path | None:
+        """Its file, if there is one."""
+        files = sorted((self.path / "checkpoints").glob("*.safetensors"))
+        return files[-1] if files else None
+
+    def load_checkpoint(self, first: Checkpoint | None = None, pixels: int = 0) -> Checkpoint | None:
+        """The newest checkpoint; None if the run was stopped before its first.
+
+        Args:
+            first, pixels: for `Checkpoint.check`; None: it is only to be looked at, not gone on from.
+
+        Raises:
+            UserError: it is damaged, or of another run.
+        """
+        file = self.newest_checkpoint()
+        if not file:
+            return None
+        tensors, metadata = storage.load(file, CHECKPOINT_FORMAT)
+        try:
+            games = [
+                Game.from_parts(numbers, _with_prefix(tensors, f"games.{i}."))
+                for i, numbers in enumerate(metadata["games"])
+            ]
+            checkpoint = Checkpoint(
+                metadata["learning"],
+                Progress.from_json(metadata["progress"]),
+                _with_prefix(tensors, "weights."),
+                _with_prefix(tensors, "weights_before."),
+                _with_prefix(tensors, "optimiser."),
+                games,
+            )
+            if file.stem != _checkpoint_name(checkpoint.progress):
+                raise ValueError(f"it is of update {checkpoint.progress.update}")
+            if first:
+                checkpoint.check(first, pixels)
+            return checkpoint
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self.damaged_checkpoint(error) from error
+
+    def damaged_checkpoint(self, why: object) -> UserError:
+        """The error for a newest checkpoint that cannot be gone on from."""
+        return storage.damaged(self.newest_checkpoint() or self.path, why)
+
+    def save_agent(self, name: str, agent: Agent, about: dict[str, Any]) -> None:
+        """Write `best.safetensors` or `beat.safetensors`; `about` says what moment the agent is from.
+
+        It will play greedily: drawing its actions is how it learns, and costs it points.
+        """
+        replace(agent, greedy=True).save(self.path / name, **about)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, up to one that a crash left unfinished."""
+        lines: list[dict[str, Any]] = []
+        if (file := self.path / "metrics.jsonl").exists():
+            for text in file.read_bytes().splitlines():
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    break
+                if not (isinstance(line, dict) and line.keys() >= _METRICS):
+                    break
+                lines.append(line)
+        return lines
+
+    def rewind_metrics(self, progress: Progress) -> None:
+        """Forget the metrics of later updates, which a resumed run will play again."""
+        kept = [line for line in self.metrics() if line["update"] <= progress.update]
+        storage.write(self.path / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in kept).encode())
+        self._tensorboard = EventFile(self.path / "tensorboard", kept)
+
+    def add_metrics(self, line: dict[str, Any]) -> None:
+        """Add one update's line to metrics.jsonl and to TensorBoard (against frames)."""
+        assert self._tensorboard, "rewind_metrics comes first"
+        storage.append(self.path / "metrics.jsonl", (json.dumps(line) + "\n").encode())
+        self._tensorboard.add(line)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write summary.json."""
+        storage.write_json(self.path / "summary.json", summary)
+
+
+def _checkpoint_name(progress: Progress) -> str:
+    return f"{progress.update:08d}"
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write to {path}: {error.strerror}; make it writable, or make room")
+
+
+def _new_folder(name: str) -> Path:
+    """Make the first of runs/name, runs/name-2, ... that nobody has made before."""
+    for number in itertools.count(1):
+        path = Path("runs", name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            continue
+    raise AssertionError("there is always another number")
+
+
+def _check_alike(what: str, tensors: Tensors, like: Tensors) -> None:
+    """Raise ValueError if these have other names, shapes or types, or numbers that are not finite."""
+    if tensors.keys() != like.keys():
+        raise ValueError(f"{what} {sorted(tensors)}, want {sorted(like)}")
+    for name, array in tensors.items():
+        if (array.shape, array.dtype) != (like[name].shape, like[name].dtype):
+            want = f"{like[name].dtype} {like[name].shape}"
+            raise ValueError(f"{what} {name} is {array.dtype} {array.shape}, want {want}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{what} {name} has numbers that are not finite")
+
+
+def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
+    return {name[len(prefix) :]: array for name, array in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,35 @@
+"""Pictures of runs, as PNG files; no display is needed."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from pongrad.ground import storage
+from pongrad.runs.folder import RunFolder
+
+
+def learning_curve(runs: Sequence[RunFolder], out: Path) -> None:
+    """Draw the mean score of the last 100 games of each run against frames, games and minutes."""
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    scales = (("frames", "million frames", 1e6), ("games", "games", 1), ("seconds", "minutes", 60))
+    for axis, (key, label, unit) in zip(axes, scales, strict=True):
+        axis.axhline(0, color="tab:green", linewidth=1, linestyle="--")
+        axis.set(xlabel=label, ylim=(-21.5, 21.5))
+        axis.grid(alpha=0.3)
+        for run in runs:
+            lines = [line for line in run.metrics() if line["mean_score_100"] is not None]
+            axis.plot(
+                [line[key] / unit for line in lines],
+                [line["mean_score_100"] for line in lines],
+                label=run.path.name,
+            )
+    axes[0].set_ylabel("mean score of the last 100 games")
+    axes[0].text(0.02, 0.5, " the computer is beaten", transform=axes[0].transAxes, color="tab:green",
+                 fontsize=8, verticalalignment="bottom")  # fmt: skip
+    axes[-1].legend(loc="upper left")
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110)
+    storage.write(out, picture.getvalue())

@@ -1,0 +1,156 @@
+"""Videos, as .mp4 or .gif; no display is needed."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+
+from pongrad.games.emulator import FRAMES_A_STEP, SCREEN, Emulator, Game, Purpose
+from pongrad.ground.errors import UserError
+from pongrad.network.agent import Agent
+from pongrad.runs import stages
+from pongrad.runs.folder import RunFolder
+from pongrad.views.moments import moments
+from pongrad.views.pictures import BACKGROUND, Inside, Picture, enlarge, label_picture
+
+FRAMES_A_SECOND = 60
+_GIF_FRAMES_A_SECOND = 20  # a GIF counts in hundredths of a second, so 60 cannot be had
+_MOST_STAGES = 6
+_STAGE_SCALE = 2
+_GAP = 3
+_PALETTE = "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=none:diff_mode=rectangle"
+
+
+def check_name(out: Path) -> None:
+    """Raise UserError unless a video can be written there."""
+    if out.suffix not in (".mp4", ".gif"):
+        raise UserError(f"cannot make a video named {out}: its name must end in .mp4 or .gif")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"cannot write {out}: there is no folder {out.parent}")
+
+
+def record(agent: Agent, out: Path, seed: int, inside: bool, seconds: float | None) -> Game:
+    """Write a video of the first fresh game that `evaluate` plays with this seed.
+
+    Args:
+        agent: who plays, in its own way (`agent.greedy`).
+        out: a name that ends in .mp4 or .gif.
+        seed: what the game's randomness comes from.
+        inside: whether to show what goes on inside the agent beside the game.
+        seconds: of play to show; None: all of the game.
+
+    Returns:
+        The game's number, score and steps as they were at the video's end.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    game = Game(agent.game, seed, Purpose.EVALUATION, 0)
+    panel = Inside(agent) if inside else None
+    steps = won = lost = 0
+    with writer(out) as add:
+        for moment in moments(agent, game, Emulator(agent.game)):
+            if seconds is not None and moment.step * len(moment.frames) >= seconds * FRAMES_A_SECOND:
+                break
+            beside = panel.draw(moment) if panel else None
+            for frame in moment.frames:
+                picture = enlarge(frame)
+                add(picture if beside is None else np.hstack([picture, beside]))
+            steps, won, lost = moment.step + 1, moment.won, moment.lost
+    return Game(agent.game, seed, Purpose.EVALUATION, 0, steps, won=won, lost=lost)
+
+
+def timelapse(run: RunFolder, out: Path, seed: int, seconds: float) -> int:
+    """Write a video of the same opening, played by a run's agent at up to six stages side by side.
+
+    Args:
+        run: a run with stages.
+        out: a name that ends in .mp4 or .gif.
+        seed: what the game's randomness comes from.
+        seconds: of play to show.
+
+    Returns:
+        How many stages are shown.
+
+    Raises:
+        UserError: there are no stages, or the file cannot be written.
+    """
+    found = stages.at_least_one(run)
+    count = min(len(found), _MOST_STAGES)
+    chosen = [found[i] for i in np.linspace(0, len(found) - 1, count).round().astype(int)]
+    agents = [Agent.load(file) for file in chosen]
+    labels = [label_picture(stages.label(file), _STAGE_SCALE * SCREEN[1]) for file in chosen]
+    game = Game(agents[0].game, seed, Purpose.EVALUATION, 0)
+    lives = [moments(agent, game, Emulator(agent.game)) for agent in agents]
+    columns = min(count, 3)
+    films: dict[int, Picture] = {}
+    with writer(out) as add:
+        for _ in range(max(1, round(seconds * FRAMES_A_SECOND / FRAMES_A_STEP))):
+            for i, life in enumerate(lives):
+                if moment := next(life, None):  # else the game is over and stands still
+                    films[i] = moment.frames
+            for frames in zip(*films.values(), strict=True):
+                cells = [
+                    np.vstack([name, enlarge(frame, _STAGE_SCALE)])
+                    for name, frame in zip(labels, frames, strict=True)
+                ]
+                for cell in cells:
+                    cell[:, :_GAP] = cell[:, -_GAP:] = BACKGROUND
+                cells += [np.zeros_like(cells[0])] * (-count % columns)
+                add(np.vstack([np.hstack(cells[k : k + columns]) for k in range(0, len(cells), columns)]))
+    return count
+
+
+@contextlib.contextmanager
+def writer(out: Path) -> Iterator["_Add"]:
+    """What takes the pictures of a video, 60 a second, all of the first one's size.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    check_name(out)
+    add = _Add(out)
+    try:
+        yield add
+    except OSError as error:  # ffmpeg has gone: the disk is full, the file may not be written
+        raise UserError(f"cannot write {out}: free or choose another folder") from error
+    finally:
+        add.close()
+    if not out.is_file() or not out.stat().st_size:
+        raise UserError(f"cannot write {out}: free or choose another folder")
+
+
+class _Add:
+    """Hands pictures to ffmpeg, which is started with the first."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._is_gif = out.suffix == ".gif"
+        self._every = FRAMES_A_SECOND // _GIF_FRAMES_A_SECOND if self._is_gif else 1
+        self._count = 0
+        self._ffmpeg: Any = None
+
+    def __call__(self, picture: Picture) -> None:
+        if self._ffmpeg is None:
+            height, width = picture.shape[:2]
+            kind: dict[str, Any] = (
+                {"codec": "gif", "quality": None, "pix_fmt_out": "pal8", "output_params": ["-vf", _PALETTE]}
+                if self._is_gif
+                else {"codec": "libx264", "quality": None, "output_params": ["-crf", "20"]}
+            )
+            self._ffmpeg = imageio_ffmpeg.write_frames(
+                str(self._out), (width, height), fps=FRAMES_A_SECOND // self._every,
+                macro_block_size=2, ffmpeg_log_level="quiet", **kind,
+            )  # fmt: skip
+            self._ffmpeg.send(None)
+        if self._count % self._every == 0:
+            self._ffmpeg.send(np.ascontiguousarray(picture))
+        self._count += 1
+
+    def close(self) -> None:
+        """Wait until the file is complete."""
+        if self._ffmpeg is not None:
+            self._ffmpeg.close()

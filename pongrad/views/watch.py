@@ -1,0 +1,197 @@
+"""The show of an agent that plays the computer, one game after the other, for the page to draw.
+
+Nothing is played while nobody looks, and never faster than somebody draws it.
+"""
+
+import asyncio
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pongrad.games.emulator import Emulator, Game, Purpose
+from pongrad.network.agent import Agent
+from pongrad.runs.folder import RunFolder
+from pongrad.views.moments import Moment, moments
+from pongrad.views.pictures import neurons
+from pongrad.views.web import Hall
+
+SPEEDS = {"slow": 3.75, "real": 15.0, "fast": 60.0}
+"""Steps a second; fast shows only the last of a step's four frames."""
+
+TILE = 20
+MOMENT, NEURONS = 1, 2
+"""The first byte of what is sent in binary."""
+
+_SECONDS_BETWEEN_NEWS = 2.0
+_CURVE_POINTS = 400
+
+
+class Watch:
+    """Plays an agent and shows it; see `web.Show`."""
+
+    def __init__(
+        self, agent: Agent, name: str, folder: RunFolder | None, seed: int = 0, share: float | None = None
+    ) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            agent: who plays; its weights may change meanwhile.
+            name: what to call it.
+            folder: its run, if there is one: its curve and numbers are shown.
+            seed: what the games' randomness comes from, as in `evaluate`.
+            share: how much of one core to use at most; all slows down as more would be needed.
+        """
+        self._agent, self._name, self._folder = agent, name, folder
+        self._seed, self._share = seed, share
+        self._speed, self._paused, self._steps = "real", False, 0
+        self._changed = asyncio.Event()
+        self._hall: Hall | None = None
+
+    def obey(self, command: dict[str, Any]) -> None:
+        """{"speed": "slow" | "real" | "fast"}, {"pause": true | false} or {"step": 1}."""
+        match command:
+            case {"speed": str(speed), **rest} if speed in SPEEDS and not rest:
+                self._speed = speed
+            case {"pause": bool(paused), **rest} if not rest:
+                self._paused, self._steps = paused, 0
+            case {"step": 1, **rest} if not rest:
+                self._paused, self._steps = True, 1
+            case _:
+                raise ValueError(command)
+        self._changed.set()
+        if self._hall:
+            self._hall.tell("status", self._status())
+
+    def _status(self) -> dict[str, Any]:
+        return {"speed": self._speed, "paused": self._paused}
+
+    async def run(self, hall: Hall) -> None:
+        """Show game after game."""
+        self._hall = hall
+        agent = self._agent
+        hall.tell(
+            "hello",
+            {"mode": "watch", "name": self._name, "game": agent.game, "shape": agent.vision.shape,
+             "channels": agent.vision.channels, "units": agent.network.weights["W1"].shape[1],
+             "actions": agent.action_names},
+        )  # fmt: skip
+        hall.tell("status", self._status())
+        news = asyncio.create_task(self._tell_news(hall))
+        try:
+            await self._play(hall)
+        finally:
+            news.cancel()
+
+    async def _play(self, hall: Hall) -> None:
+        await hall.somebody()
+        playing = self._games(Emulator(self._agent.game))
+        due, used = time.monotonic(), time.process_time()
+        while True:
+            await hall.somebody()
+            if self._paused and not self._steps:
+                self._changed.clear()
+                await self._changed.wait()
+            elif not hall.has_room:
+                await asyncio.sleep(0.02)
+            else:
+                self._steps = 0
+                number, moment = next(playing)
+                hall.show(encode(number, moment, whole=self._speed != "fast"))
+                cost, used = time.process_time() - used, time.process_time()
+                period = 1 / SPEEDS[self._speed]
+                if self._share:
+                    period = max(period, min(cost / self._share, 1.0))
+                due = max(due + period, time.monotonic() - period)
+                await asyncio.sleep(max(due - time.monotonic(), 0))
+
+    def _games(self, emulator: Emulator) -> Iterator[tuple[int, Moment]]:
+        game = Game(self._agent.game, self._seed, Purpose.EVALUATION, 0)
+        while True:
+            for moment in moments(self._agent, game, emulator):
+                yield game.number, moment
+            game = game.successor(1)
+
+    async def _tell_news(self, hall: Hall) -> None:
+        """Tell now and then what the run has come to, and what the neurons look like by now."""
+        shown = b""
+        while True:
+            await hall.somebody()
+            if self._folder:
+                hall.tell("run", run_news(self._folder))
+            weights = neurons_message(self._agent)
+            if shown != weights:
+                shown = weights
+                hall.tell("neurons", weights)
+            await asyncio.sleep(_SECONDS_BETWEEN_NEWS)
+
+
+def folder_of(agent: Path) -> RunFolder | None:
+    """The run that an agent comes from, if it lies in a run's folder."""
+    for folder in (agent, agent.parent):
+        if (folder / "config.json").is_file():
+            return RunFolder(folder)
+    return None
+
+
+def run_news(folder: RunFolder) -> dict[str, Any]:
+    """What a run has come to: its newest numbers and its curve as [frames, mean score of 100 games]."""
+    config = folder.config()
+    lines = folder.metrics()
+    scored = [
+        (line["frames"], round(line["mean_score_100"], 3))
+        for line in lines
+        if line["mean_score_100"] is not None
+    ]
+    thin = scored[:: -(-len(scored) // _CURVE_POINTS) or 1]
+    last = lines[-1] if lines else {}
+    names = ("frames", "games", "seconds", "mean_score_100", "mean_score_20", "frames_per_second")
+    return {
+        "run": folder.path.name,
+        "recipe": config.recipe,
+        "seed": config.seed,
+        "curve": thin + scored[-1:] if scored else [],
+        **{name: last.get(name) for name in names},
+    }
+
+
+def neurons_message(agent: Agent) -> bytes:
+    """The neurons' weights as the page reads them.
+
+    Kind, rows, columns, 0 (uint8 each); weights from -127 to 127 (int8 [units, rows, columns]).
+    """
+    small = neurons(agent, TILE)
+    return bytes([NEURONS, *small.shape[1:], 0]) + np.round(127 * small).astype(np.int8).tobytes()
+
+
+def encode(number: int, moment: Moment, whole: bool) -> bytes:
+    """A moment as the page reads it; `whole`: all its frames, else the last.
+
+    Little-endian: kind, action, points won, points lost, frames (uint8 each); units, inputs that are not zero
+    (uint16); actions (uint8); number of the game, step (uint32); value (float32, NaN for none); the inputs'
+    places (uint16) and values (int8); each action's probability and how strongly each neuron fires
+    (float32); then of each frame how many runs (uint32), their lengths (uint16) and colours (3 uint8).
+    """
+    flat = moment.inputs.ravel()
+    on = flat.nonzero()[0]
+    frames = moment.frames if whole else moment.frames[-1:]
+    head = struct.pack(
+        "<5BHHBIIf", MOMENT, moment.action, moment.won, moment.lost, len(frames), len(moment.hidden), len(on),
+        len(moment.probabilities), number, moment.step, np.nan if moment.value is None else moment.value,
+    )  # fmt: skip
+    parts = [head, on.astype("<u2").tobytes(), flat[on].astype(np.int8).tobytes()]
+    parts += [moment.probabilities.astype("<f4").tobytes(), moment.hidden.astype("<f4").tobytes()]
+    return b"".join(parts + [runs(frame) for frame in frames])
+
+
+def runs(frame: NDArray[np.uint8]) -> bytes:
+    """A frame [height, width, 3] as runs of one colour: their number, lengths and colours, see `encode`."""
+    pixels = frame.reshape(-1, 3)
+    words = pixels.astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(words)) + 1])
+    lengths = np.diff(np.append(starts, len(words))).astype("<u2")
+    return struct.pack("<I", len(starts)) + lengths.tobytes() + pixels[starts].tobytes()

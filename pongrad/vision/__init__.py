@@ -1,0 +1,1 @@
+"""What is seen: from a screen to the network's sparse inputs."""
