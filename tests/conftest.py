@@ -12,11 +12,13 @@ import hypothesis
 import numpy as np
 import pytest
 
-from pongrad.games.emulator import Emulator, Game, Purpose
+from pongrad.games.emulator import Emulator, Game
+from pongrad.games.randomness import Purpose
 from pongrad.network.agent import Agent
 from pongrad.network.network import Network
 from pongrad.playing.play import play
-from pongrad.vision.preprocessing import Inputs, Vision
+from pongrad.vision.inputs import Inputs
+from pongrad.vision.preprocessing import Vision
 
 # A compiled function's first call takes its time, and tests never assert seconds.
 hypothesis.settings.register_profile("patient", deadline=None)

@@ -10,10 +10,11 @@ import pytest
 from conftest import ACTION_NAMES, PONG
 
 from pongrad import classic
-from pongrad.games.emulator import Emulator, Purpose, action_names
-from pongrad.ground import kernels
+from pongrad.games.emulator import Emulator, action_names
+from pongrad.games.randomness import Purpose
 from pongrad.ground.errors import UserError
 from pongrad.playing.play import Rollout, play
+from pongrad.vision.pixels import active_pixels
 from pongrad.vision.preprocessing import Vision
 
 WHOLE_GAME = 27_000  # steps; no game is longer
@@ -30,7 +31,7 @@ def assert_same_game(env, emulator, game, actions):
     over, steps, score = False, 0, 0.0
     while True:
         np.testing.assert_array_equal(env.unwrapped.ale.getScreen(), emulator.screen)
-        seen = out[: kernels.look(vision.eyes(emulator.screen), np.empty_like(out), out)]
+        seen = out[: active_pixels(vision.eyes(emulator.screen), np.empty_like(out), out)]
         np.testing.assert_array_equal(classic.preprocess(screen).nonzero()[0], seen)
         assert emulator.over() == over
         if over:

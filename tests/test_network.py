@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from pongrad import classic
-from pongrad.ground import kernels
 from pongrad.learning.reinforce import Reinforce
 from pongrad.learning.returns import discount, standardise
 from pongrad.network import policy
-from pongrad.network.network import Linear, Network, ReLU, SparseLinear
+from pongrad.network.layers import Linear, ReLU, SparseLinear
+from pongrad.network.network import Network, first_outputs
 from pongrad.playing.play import Rollout
 
 SIZES = [(30, 7, 1), (30, 7, 5, 1)]  # the article's depth, and one layer more
@@ -164,7 +164,7 @@ def test_acting_computes_what_learning_computes_bit_for_bit(dtype, hidden, rng, 
     x, _ = random_inputs(50, 6400, density=0.01)
     weights = tuple(network.weights.values())
     acting = [
-        kernels.first_outputs(x.pixels[start:end], x.values[start:end], weights, 6)
+        first_outputs(x.pixels[start:end], x.values[start:end], weights, 6)
         for start, end in zip(x.offsets, x.offsets[1:], strict=False)
     ]
     learning = network.forward(x)[:, :6].copy()

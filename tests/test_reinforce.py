@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pongrad import classic
-from pongrad.ground import kernels
+from pongrad.games.randomness import uniform
 from pongrad.learning.reinforce import Reinforce
 from pongrad.network import policy
 from pongrad.network.network import Network
@@ -74,7 +74,7 @@ def test_classic_plays_the_engines_game_in_gymnasium(env, real_games, dense):
 
         def random(self):
             self.step += 1
-            return kernels.uniform(start.stream, np.uint64(self.step - 1))
+            return uniform(start.stream, np.uint64(self.step - 1))
 
     x, _, p, y, rewards = classic.play_game(env, as_classic(weights), Stream(), start.env_seed)
     assert not x[0].any()

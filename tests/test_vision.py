@@ -12,8 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pongrad import classic
-from pongrad.ground import kernels
-from pongrad.vision.preprocessing import Inputs, Vision, new_record, new_sight
+from pongrad.games.randomness import uniform
+from pongrad.network.acting import decide, new_record
+from pongrad.network.policy import choose_action
+from pongrad.vision.inputs import Inputs
+from pongrad.vision.pixels import active_pixels, difference
+from pongrad.vision.preprocessing import Vision, new_sight
+from pongrad.vision.relative_offsets import MOST_POINTS, offsets_in_space, offsets_in_time, points
 
 # Pong's colours as (palette index, RGB), from the emulator's own palette
 FIELD = 34, (144, 72, 17)
@@ -35,7 +40,7 @@ def screens(background, *dots):
 
 def look(eyes, size=6400):
     out = np.full(size, 9, np.uint16)
-    return out[: kernels.look(eyes, np.empty_like(out), out)].tolist()
+    return out[: active_pixels(eyes, np.empty_like(out), out)].tolist()
 
 
 # Row 35 + 2i and column 2j become pixel 80 i + j; odd rows counted from 35 and odd columns are left out.
@@ -127,7 +132,7 @@ def test_a_pair_shows_both_screens_side_by_side():
     record, sight = new_record(3, vision), new_sight(vision)
     mind = (np.ones((12800, 2)), np.ones((2, 2))), 1, np.uint64(1), False
     for t, some in enumerate(dots):
-        kernels.decide(vision.eyes(screens(FIELD, *some)[0]), vision.view, True, sight, mind, t, record, t)
+        decide(vision.eyes(screens(FIELD, *some)[0]), vision.view, True, sight, mind, t, record, t)
     offsets, pixels, values, *_ = record
     for t, wanted in enumerate(want):
         assert pixels[offsets[t] : offsets[t + 1]].tolist() == wanted
@@ -147,7 +152,7 @@ def test_the_network_is_told_relative_offsets():
         ball = (35 + 2 * row, 2 * column, BALL)
         paddle = [(35 + 2 * row, 140, PADDLE) for row in range(top, top + 9)]
         screen = screens(FIELD, ball, *paddle)[0]
-        kernels.decide(vision.eyes(screen), vision.view, True, sight, mind, step, record, step)
+        decide(vision.eyes(screen), vision.view, True, sight, mind, step, record, step)
     offsets, inputs, values, *_ = record
     assert (values[: offsets[2]] == 1).all()
 
@@ -175,19 +180,19 @@ places = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 29)), max_size=10
 @settings(max_examples=60, deadline=None)
 @given(places, places, st.integers(1, 30))
 def test_relative_offsets_are_those_of_every_two_points(places_now, places_before, width):
-    height, columns, first, most = 20, 30, 1000, kernels.MOST_POINTS
+    height, columns, first, most = 20, 30, 1000, MOST_POINTS
     strips = -(-columns // width)
 
     def points_of(places):
         pixels = np.array(sorted({row * columns + column for row, column in places}), np.uint16)
-        found = np.zeros((2, most), np.int64)
-        count = kernels.points(pixels, columns, width, *found)
+        room = np.zeros((2, most), np.int64)
+        count = points(pixels, columns, width, *room)
         want = list(dict.fromkeys((pixel // columns, pixel % columns // width) for pixel in pixels.tolist()))
-        assert list(zip(*found[:, :count].tolist(), strict=True)) == want[:most]
-        return found[:, :count], want[:most]
+        assert list(zip(*room[:, :count].tolist(), strict=True)) == want[:most]
+        return room[:, :count], want[:most]
 
-    now, points = points_of(places_now)
-    before, points_before = points_of(places_before)
+    now, found = points_of(places_now)
+    before, found_before = points_of(places_before)
 
     def inputs(kernel, *args):
         pixels, values = np.zeros(most**2, np.uint16), np.zeros(most**2, np.int8)
@@ -196,17 +201,17 @@ def test_relative_offsets_are_those_of_every_two_points(places_now, places_befor
         return Counter(pixels[:count].tolist())
 
     want = Counter()
-    for one, other in itertools.combinations(points, 2):
+    for one, other in itertools.combinations(found, 2):
         (left_row, left), (right_row, right) = sorted((one, other), key=lambda point: point[1])
         want[first + (right * (right + 1) // 2 + left) * 39 + right_row - left_row + 19] += 1
-    assert inputs(kernels.offsets_in_space, *now, height) == want
+    assert inputs(offsets_in_space, *now, height) == want
     assert all(first <= pixel < first + strips * (strips + 1) // 2 * 39 for pixel in want)
 
     want = Counter(
         first + (strip * strips + old_strip) * 39 + row - old_row + 19
-        for (row, strip), (old_row, old_strip) in itertools.product(points, points_before)
+        for (row, strip), (old_row, old_strip) in itertools.product(found, found_before)
     )
-    assert inputs(kernels.offsets_in_time, *now, *before, height, strips) == want
+    assert inputs(offsets_in_time, *now, *before, height, strips) == want
     assert all(first <= pixel < first + strips**2 * 39 for pixel in want)
 
 
@@ -225,7 +230,7 @@ def test_the_first_input_is_zero_and_the_others_are_what_changed():
     record, sight = new_record(3, vision), new_sight(vision)
     mind = (np.ones((6400, 2)), np.ones((2, 1))), 1, np.uint64(1), False
     for t, (palette, _) in enumerate(pairs):
-        kernels.decide(vision.eyes(palette), vision.view, True, sight, mind, t, record, t)
+        decide(vision.eyes(palette), vision.view, True, sight, mind, t, record, t)
     offsets, pixels, values, *_ = record
     for t, (some_pixels, some_values) in enumerate(want):
         assert pixels[offsets[t] : offsets[t + 1]].tolist() == some_pixels
@@ -242,7 +247,7 @@ def test_difference_is_the_dense_difference(before, now):
     dense[0, before], dense[1, now] = 1, 1
     want = dense[1] - dense[0]
     pixels, values = np.empty(80, np.uint16), np.empty(80, np.int8)
-    count = kernels.difference(np.array(before, np.uint16), np.array(now, np.uint16), pixels, values)
+    count = difference(np.array(before, np.uint16), np.array(now, np.uint16), pixels, values)
     assert pixels[:count].tolist() == want.nonzero()[0].tolist()
     np.testing.assert_array_equal(values[:count], want[pixels[:count]])
 
@@ -273,20 +278,20 @@ def test_the_stream_is_splitmix64():
         4593380528125082431,
         16408922859458223821,
     ]
-    got = [kernels.uniform(np.uint64(1234567), np.uint64(step)) for step in range(5)]
+    got = [uniform(np.uint64(1234567), np.uint64(step)) for step in range(5)]
     assert got == [(z >> 11) * 2.0**-53 for z in published]
 
 
 def test_draws_are_uniform_for_any_key():
     for key in (0, 1, 2**64 - 1):  # the last one overflows 64 bits at once
-        draws = [kernels.uniform(np.uint64(key), np.uint64(step)) for step in range(20_000)]
+        draws = [uniform(np.uint64(key), np.uint64(step)) for step in range(20_000)]
         assert min(draws) >= 0 and max(draws) < 1
         counts, _ = np.histogram(draws, 20, (0, 1))
         assert np.sum((counts - 1000) ** 2 / 1000) < 55  # chi-squared, 19 degrees: 1 in 50,000
 
 
 def choose(logits, draw, greedy, dtype=np.float64):
-    return kernels.choose(np.array(logits, dtype), draw, greedy)
+    return choose_action(np.array(logits, dtype), draw, greedy)
 
 
 @pytest.mark.parametrize("logits", [[-2.0], [0.5], [0.5, 0.5], [1.0, -1.0, 0.0, 2.0, -3.0, 1.0]], ids=str)
@@ -294,7 +299,7 @@ def test_actions_are_drawn_with_their_probabilities(logits):
     """One logit z is softmax over z and 0; the logarithm of the probability comes with the action."""
     odds = np.exp(logits if len(logits) > 1 else [*logits, 0])
     p, n = odds / odds.sum(), 20_000
-    drawn = [choose(logits, kernels.uniform(np.uint64(9), np.uint64(step)), False) for step in range(n)]
+    drawn = [choose(logits, uniform(np.uint64(9), np.uint64(step)), False) for step in range(n)]
     counts = Counter(action for action, _ in drawn)
     for action, probability in enumerate(p):
         assert abs(counts[action] - n * probability) < 4 * np.sqrt(n * probability * (1 - probability))

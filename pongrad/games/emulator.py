@@ -9,7 +9,6 @@ import functools
 import itertools
 import resource
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Any, NamedTuple
 
 import ale_py
@@ -18,6 +17,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from pongrad.games.randomness import Purpose, seed_sequence
 from pongrad.ground.errors import UserError
 
 gymnasium.register_envs(ale_py)
@@ -28,21 +28,6 @@ LONGEST_GAME = 27_000
 """Steps; Gymnasium lets no game be longer."""
 
 SCREEN = (210, 160)
-
-
-class Purpose(IntEnum):
-    """What random numbers are for; streams of different purposes never meet."""
-
-    WEIGHTS = 0
-    TRAINING = 1
-    EVALUATION = 2
-    BENCHMARK = 3
-    MINIBATCHES = 4
-
-
-def seed_sequence(seed: int, purpose: Purpose, number: int = 0) -> np.random.SeedSequence:
-    """The source of all randomness of thing `number` (a game, say) made for `purpose` under a run's seed."""
-    return np.random.SeedSequence(seed, spawn_key=(purpose, number))
 
 
 class Game(NamedTuple):
@@ -141,7 +126,7 @@ class Game(NamedTuple):
 
     @property
     def stream(self) -> np.uint64:
-        """The key of the random stream its actions are drawn from, see `kernels.uniform`."""
+        """The key of the random stream its actions are drawn from, see `randomness.uniform`."""
         return self._seeds()[1]
 
     def _seeds(self) -> tuple[int, np.uint64]:

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pongrad.games.emulator import Game, Purpose, action_names, seed_sequence
+from pongrad.games.emulator import Game, action_names
+from pongrad.games.randomness import Purpose, seed_sequence
 from pongrad.learning.optimisers import Optimiser
 from pongrad.learning.ppo import PPO
 from pongrad.learning.recipes import Classic, Fast, Recipe

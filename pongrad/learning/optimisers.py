@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.ground import kernels
-from pongrad.network.network import Array
+from pongrad.ground.compiled import compiled
+from pongrad.network.layers import Array
 
 
 class Optimiser:
@@ -59,7 +59,7 @@ class RMSProp(Optimiser):
         """Move every weight up its gradient, in place."""
         for name, weights in self.weights.items():
             assert weights.flags.c_contiguous, "or reshape would make a copy, and the weights would not move"
-            kernels.rmsprop(
+            _rmsprop(
                 weights.reshape(-1),
                 gradients[name].reshape(-1),
                 self.state[name].reshape(-1),
@@ -106,7 +106,7 @@ class LazyRMSProp(Optimiser):
         bias = 1 - self.decay_rate ** int(self.state["t"])
         for name, weights in self.weights.items():
             number = weights.dtype.type  # so that no loop computes in more than the weights' precision
-            kernels.lazy_rmsprop(
+            _lazy_rmsprop(
                 weights,
                 gradients[name],
                 self.state[name],
@@ -116,3 +116,50 @@ class LazyRMSProp(Optimiser):
                 number(1 / np.sqrt(bias)),
                 number(self.epsilon),
             )
+
+
+# Where Numba checked for divisions by zero it could not compute several quotients at once.
+@compiled(error_model="numpy")
+def _rmsprop(
+    weights: Array,
+    gradient: Array,
+    mean_square: Array,
+    learning_rate: float,
+    decay_rate: float,
+    epsilon: float,
+) -> None:
+    """One RMSProp step of gradient *ascent* on flat arrays, in place; see `RMSProp`."""
+    for i in range(len(weights)):
+        g = gradient[i]
+        mean_square[i] = decay_rate * mean_square[i] + (1 - decay_rate) * g * g
+        weights[i] += learning_rate * g / (np.sqrt(mean_square[i]) + epsilon)
+
+
+@compiled(error_model="numpy")
+def _lazy_rmsprop(
+    weights: Array,
+    gradient: Array,
+    mean_square: Array,
+    touched: NDArray[np.bool_],
+    rate: np.floating[Any],
+    keep: np.floating[Any],
+    correction: np.floating[Any],
+    epsilon: np.floating[Any],
+) -> None:
+    """One step of gradient *ascent* on the touched rows, in place; see `LazyRMSProp`.
+
+    Args:
+        weights, gradient, mean_square: [rows, units].
+        touched: bool [rows].
+        rate: learning rate.
+        keep: 1 - decay rate.
+        correction: corrects sqrt(mean_square) for its bias.
+        epsilon: keeps the division finite.
+    """
+    for row in range(len(weights)):
+        if touched[row]:
+            for unit in range(weights.shape[1]):
+                g = gradient[row, unit]
+                c = mean_square[row, unit] + keep * (g * g - mean_square[row, unit])
+                mean_square[row, unit] = c
+                weights[row, unit] += rate * g / (correction * np.sqrt(c) + epsilon)

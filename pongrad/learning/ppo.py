@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.emulator import Purpose, seed_sequence
+from pongrad.games.randomness import Purpose, seed_sequence
 from pongrad.learning.optimisers import LazyRMSProp
 from pongrad.learning.recipes import Fast
 from pongrad.learning.returns import generalised_advantages, standardise
 from pongrad.network import policy
-from pongrad.network.network import Array, Network
+from pongrad.network.layers import Array
+from pongrad.network.network import Network
 from pongrad.playing.play import Rollout
-from pongrad.vision.preprocessing import Inputs
+from pongrad.vision.inputs import Inputs
 
 
 @dataclass

@@ -1,9 +1,11 @@
 """From rewards to what each action was worth."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.ground import kernels
+from pongrad.ground.compiled import compiled
 
 Float64s = NDArray[np.float64]
 
@@ -21,7 +23,7 @@ def discount(rewards: NDArray[np.floating], gamma: float) -> Float64s:
     """
     returns = np.zeros(len(rewards))
     precision = np.result_type(rewards, np.float32)
-    kernels.discount(rewards.astype(precision), precision.type(gamma), returns)
+    _discount(rewards.astype(precision), precision.type(gamma), returns)
     return returns
 
 
@@ -58,7 +60,30 @@ def generalised_advantages(
         lambda_: 0 trusts the values, 1 only what happened.
     """
     advantages = np.zeros(len(rewards))
-    kernels.generalised_advantages(
+    _generalised_advantages(
         rewards.astype(float), values.astype(float), float(last_value), gamma, lambda_, advantages
     )
     return advantages
+
+
+@compiled()
+def _discount(rewards: NDArray[np.floating[Any]], gamma: np.floating[Any], returns: Float64s) -> None:
+    """The loop of `discount`; `gamma` in the precision of `rewards`."""
+    running = gamma - gamma  # 0 in that precision
+    for t in range(len(rewards) - 1, -1, -1):
+        running = rewards[t] if rewards[t] != 0 else gamma * running
+        returns[t] = running
+
+
+@compiled()
+def _generalised_advantages(
+    rewards: Float64s, values: Float64s, last_value: float, gamma: float, lambda_: float, advantages: Float64s
+) -> None:
+    """The loop of `generalised_advantages`."""
+    following, running = last_value, 0.0
+    for t in range(len(rewards) - 1, -1, -1):
+        if rewards[t] != 0:  # a point is over: nothing after it counts
+            following = running = 0.0
+        running = rewards[t] + gamma * following - values[t] + gamma * lambda_ * running
+        advantages[t] = running
+        following = values[t]

@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games.emulator import SCREEN, action_names
-from pongrad.ground import kernels, storage
+from pongrad.ground import storage
 from pongrad.ground.errors import UserError
-from pongrad.network.network import Array, Network
-from pongrad.vision.preprocessing import Eyes, Vision, new_record, new_sight
+from pongrad.network.acting import Mind, decide, new_record
+from pongrad.network.layers import Array
+from pongrad.network.network import Network
+from pongrad.vision.pixels import Eyes
+from pongrad.vision.preprocessing import Vision, new_sight
 
 FORMAT = "pongrad-agent-4"
 LARGEST = 2**28
 """Bytes that a first layer read from 8 bits a weight may take up."""
 
 CHAMPION = Path(__file__).parents[1] / "champion.safetensors"
-
-Mind = tuple[tuple[Array, ...], int, np.uint64, bool]
-"""Weights, number of logits, random stream, whether to be greedy: what `kernels.decide` needs of an agent."""
 
 
 @dataclass
@@ -88,12 +88,12 @@ class Agent:
         """
         mind = self.mind(self._stream, self.greedy if greedy is None else greedy)
         record = new_record(1, self.vision)
-        place = kernels.decide(eyes, self.vision.view, True, self._sight, mind, self._step, record, 0)
+        place = decide(eyes, self.vision.view, True, self._sight, mind, self._step, record, 0)
         self._step += 1
         return place
 
     def mind(self, stream: np.uint64, greedy: bool) -> Mind:
-        """The agent as the kernel `decide` takes it, drawing its actions from this stream."""
+        """The agent as `acting.decide` takes it, drawing its actions from this stream."""
         return tuple(self.network.weights.values()), self.logits, stream, greedy
 
     @property

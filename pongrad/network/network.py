@@ -1,8 +1,4 @@
-"""The neural network, by hand: layers with a forward and a backward pass, and the stack of them.
-
-Every layer keeps what its backward pass needs from its last forward pass. Weights are float32 for speed
-or float64 to check the mathematics; batches are [steps, units].
-"""
+"""The neural network: a stack of layers, and its outputs for one input at a time."""
 
 import itertools
 from collections.abc import Mapping
@@ -11,81 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.ground import kernels
-from pongrad.vision.preprocessing import Inputs
-
-Array = NDArray[np.floating[Any]]
-
-
-class SparseLinear:
-    """y = x W for sparse x: forward and backward touch only the rows of W whose input is not zero.
-
-    No gradient flows on to the input: this is a first layer. W is [inputs, units], the transpose of the
-    article's, so that the weights of one input lie side by side in memory.
-    """
-
-    def __init__(self, weights: Array) -> None:
-        self.weights = weights
-        self.gradient = np.zeros_like(weights)
-        self.touched = np.zeros(len(weights), np.bool_)
-
-    def __repr__(self) -> str:
-        return f"SparseLinear({self.weights.shape[0]} inputs -> {self.weights.shape[1]})"
-
-    def forward(self, x: Inputs) -> Array:
-        """[steps, units] from sparse inputs."""
-        self._x = x
-        out = np.empty((len(x), self.weights.shape[1]), self.weights.dtype)
-        kernels.sparse_linear(x.offsets, x.pixels, x.values, self.weights, out)
-        return out
-
-    def backward(self, d_out: Array) -> Array:
-        """gradient += x^T d_out; returns d_out unchanged, for there is no layer below."""
-        x = self._x
-        kernels.sparse_linear_backward(x.offsets, x.pixels, x.values, d_out, self.gradient, self.touched)
-        return d_out
-
-
-class ReLU:
-    """y = max(x, 0); the gradient passes where the unit was on, whatever the gradient's own sign."""
-
-    def __repr__(self) -> str:
-        return "ReLU"
-
-    def forward(self, x: Array) -> Array:
-        """max(x, 0), in place."""
-        self._y = np.maximum(x, 0, out=x)
-        return self._y
-
-    def backward(self, d_out: Array) -> Array:
-        """d_out where the unit was on, else 0."""
-        return d_out * (self._y > 0)
-
-
-class Linear:
-    """y = x W with W [inputs, units]."""
-
-    def __init__(self, weights: Array) -> None:
-        self.weights = weights
-        self.gradient = np.zeros_like(weights)
-        self.touched = np.zeros(len(weights), np.bool_)
-
-    def __repr__(self) -> str:
-        return f"Linear({self.weights.shape[0]} -> {self.weights.shape[1]})"
-
-    def forward(self, x: Array) -> Array:
-        """[steps, units] from [steps, inputs]."""
-        self._x = x
-        out = np.empty((len(x), self.weights.shape[1]), self.weights.dtype)
-        kernels.linear(x, self.weights, out)
-        return out
-
-    def backward(self, d_out: Array) -> Array:
-        """gradient += x^T d_out; returns d_out W^T."""
-        d_x = np.empty_like(self._x)
-        kernels.linear_backward(self._x, self.weights, d_out, self.gradient, d_x)
-        self.touched.fill(True)
-        return d_x
+from pongrad.ground.compiled import compiled
+from pongrad.network.layers import Array, Linear, ReLU, SparseLinear, add_rows, zero_rows
+from pongrad.vision.inputs import Inputs, Pixels, Values
 
 
 class Network:
@@ -139,7 +63,7 @@ class Network:
     def zero_gradients(self) -> None:
         """Forget the gradients collected so far."""
         for _, layer in self._trained():
-            kernels.zero_rows(layer.gradient, layer.touched)
+            zero_rows(layer.gradient, layer.touched)
 
     def _trained(self) -> list[tuple[str, SparseLinear | Linear]]:
         trained = [layer for layer in self.layers if not isinstance(layer, ReLU)]
@@ -156,3 +80,24 @@ class Network:
         """Add the gradient of the last forward pass, given d objective / d outputs [steps, outputs]."""
         for layer in reversed(self.layers):
             d_out = layer.backward(d_out)
+
+
+@compiled()
+def first_outputs(pixels: Pixels, values: Values, weights: tuple[Array, ...], count: int) -> Array:
+    """The network's first `count` outputs for one sparse input: the same sums, in its layers' order.
+
+    Args:
+        pixels, values: the sparse input.
+        weights: a tuple of [inputs, units] arrays, bottom first, with a ReLU between any two.
+        count: how many outputs are needed.
+    """
+    out = np.zeros(weights[0].shape[1], weights[0].dtype)
+    add_rows(pixels, values, weights[0], out)
+    for layer in range(1, len(weights)):
+        w, below = weights[layer], out
+        out = np.zeros(w.shape[1] if layer < len(weights) - 1 else count, w.dtype)
+        for i in range(len(below)):
+            if below[i] > 0:  # the ReLU
+                for unit in range(len(out)):
+                    out[unit] += below[i] * w[i, unit]
+    return out

@@ -1,14 +1,14 @@
 """The policy's mathematics: the probabilities of actions from logits, and their gradients.
 
 Recipe `fast` has a logit for each action and their softmax; recipe `classic` has the article's single logit z
-and two actions, sigmoid(z) the probability of the first. Acting draws from both in `kernels.choose`; this is
-what learning needs.
+and two actions, sigmoid(z) the probability of the first. `choose_action` serves acting, the rest learning.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.network.network import Array
+from pongrad.ground.compiled import compiled
+from pongrad.network.layers import Array
 
 UP = 0
 """The first of recipe `classic`'s two actions, as its rollouts store it."""
@@ -52,3 +52,36 @@ def entropy(p: Array) -> float:
     """The mean entropy in nats of steps that go UP with these probabilities; 0.69 is a coin flip."""
     p = np.clip(p.astype(np.float64), 1e-12, 1 - 1e-12)
     return float(np.mean(-p * np.log(p) - (1 - p) * np.log(1 - p)))
+
+
+@compiled()
+def choose_action(logits: Array, draw: float, greedy: bool) -> tuple[int, float]:
+    """Choose an action by its probability, or greedily the likeliest one.
+
+    Args:
+        logits: one for each action, their softmax are the probabilities; or a single one z of two actions,
+            sigmoid(z) is the probability of the first.
+        draw: uniform in [0, 1).
+        greedy: whether to choose the likeliest action, the first of several.
+
+    Returns:
+        The action's place, and the logarithm of its probability.
+    """
+    if len(logits) == 1:  # sigmoid is written with tanh so that it never overflows
+        z = logits[0]
+        threshold = 0.5 if greedy else draw
+        action = 0 if threshold < 0.5 * (1 + np.tanh(0.5 * z)) else 1
+        z = float(z if action == 0 else -z)
+        return action, min(z, 0.0) - np.log1p(np.exp(-abs(z)))
+    action = int(np.argmax(logits))
+    largest = logits[action]
+    total = 0.0
+    for logit in logits:
+        total += np.exp(float(logit - largest))
+    if not greedy:
+        left = draw * total
+        for action in range(len(logits)):
+            left -= np.exp(float(logits[action] - largest))
+            if left < 0:
+                break
+    return action, float(logits[action] - largest) - np.log(total)

@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from pongrad.games.emulator import FRAMES_A_STEP, Game, Purpose
+from pongrad.games.emulator import FRAMES_A_STEP, Game
+from pongrad.games.randomness import Purpose
 from pongrad.network.agent import Agent
 from pongrad.playing.shared import SharedAgent
 from pongrad.playing.workers import Workers

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games.emulator import Emulator, Game
-from pongrad.ground import kernels
+from pongrad.network.acting import Record, decisions, new_record
 from pongrad.network.agent import Agent
-from pongrad.vision.preprocessing import Inputs, Record, Sight, Vision, new_record, new_sight
+from pongrad.vision.inputs import Inputs
+from pongrad.vision.preprocessing import Sight, Vision, new_sight
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class _Player:
             counts[screen % 2] = len(on)
         first, rewards, is_over = self._row, self._rewards, self._is_over
         is_over[0] = False
-        actions = kernels.decisions(
+        actions = decisions(
             self._eyes,
             self._view,
             game.step == 0,  # else the screen is stale, and the game has brought what was on it

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pongrad.network.agent import Agent
-from pongrad.network.network import Array
+from pongrad.network.layers import Array
 
 CONTEXT = multiprocessing.get_context("spawn")
 

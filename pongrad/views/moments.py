@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games.emulator import LONGEST_GAME, Emulator, Game
-from pongrad.ground import kernels
+from pongrad.network.acting import decide, new_record
 from pongrad.network.agent import Agent
-from pongrad.network.network import Array
+from pongrad.network.layers import Array
 from pongrad.network.policy import probability_up, softmax
-from pongrad.vision.preprocessing import new_record, new_sight
+from pongrad.vision.preprocessing import new_sight
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
         if emulator.over():
             return
         offsets, pixels, values, *_ = record = new_record(1, vision)
-        action = kernels.decide(eyes, vision.view, True, sight, mind, step, record, 0)
+        action = decide(eyes, vision.view, True, sight, mind, step, record, 0)
         hidden, probabilities, value = think(agent, pixels[: offsets[1]], values[: offsets[1]])
         inputs = np.zeros(vision.size, np.float32)
         inputs[pixels[: offsets[1]]] = values[: offsets[1]]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pongrad.network.agent import Agent
-from pongrad.network.network import Array
+from pongrad.network.layers import Array
 from pongrad.views.moments import Moment
 
 Picture = NDArray[np.uint8]

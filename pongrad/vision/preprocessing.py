@@ -5,67 +5,25 @@ that are on. With the default settings the meaning is that of `classic.preproces
 the same numbers. Recipe `fast` sees outlines, two screens at once, and how things lie to each other.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.ground import kernels
-
-Pixels = NDArray[np.uint16]
-"""Ascending indices (row * columns + column) of the pixels that are on."""
+from pongrad.ground.compiled import compiled
+from pongrad.vision.inputs import Pixels, Values
+from pongrad.vision.pixels import Eyes, difference, side_by_side
+from pongrad.vision.relative_offsets import MOST_POINTS, offsets_in_space, offsets_in_time, points
 
 View = tuple[bool, int, bool, int, int]
-Eyes = tuple[NDArray[np.uint64], NDArray[np.bool_], int, int, int, bool]
+"""What the network is given of two screens, see `observe`."""
+
 Sight = tuple[NDArray[np.uint16], NDArray[np.int64]]
-Record = tuple[NDArray[np.int64], Pixels, NDArray[np.int8], NDArray[np.uint8], NDArray[np.float64]]
-"""What the kernels `look` and `decide` see with, remember and write; described there."""
+"""The pixels of two screens: uint16 [2, size], and how many, int64 [2].
 
-
-@dataclass(frozen=True)
-class Inputs:
-    """A batch of sparse network inputs in compressed rows, one row a step.
-
-    Attributes:
-        offsets: int64 [steps + 1]; input t is `pixels[offsets[t]:offsets[t + 1]]`.
-        pixels: uint16, the inputs that are not zero; of one that is there twice the values add up.
-        values: int8, as long as `pixels`: their values.
-    """
-
-    offsets: NDArray[np.int64]
-    pixels: Pixels
-    values: NDArray[np.int8]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __repr__(self) -> str:
-        return f"Inputs({len(self)} steps, {len(self.pixels)} non-zero pixels)"
-
-    @staticmethod
-    def join(parts: Sequence["Inputs"]) -> "Inputs":
-        """All steps of all parts, in order."""
-        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-        return Inputs(
-            np.concatenate([[0], np.cumsum(lengths)]),
-            np.concatenate([part.pixels for part in parts]),
-            np.concatenate([part.values for part in parts]),
-        )
-
-    def stretch(self, start: int, end: int) -> "Inputs":
-        """Steps `start` to `end`, `end` not included; pixels and values are views."""
-        first, last = self.offsets[start], self.offsets[end]
-        return Inputs(self.offsets[start : end + 1] - first, self.pixels[first:last], self.values[first:last])
-
-    def take(self, steps: NDArray[np.int64]) -> "Inputs":
-        """These steps, in this order."""
-        offsets = np.zeros(len(steps) + 1, np.int64)
-        np.cumsum(np.diff(self.offsets)[steps], out=offsets[1:])
-        pixels, values = np.empty(offsets[-1], np.uint16), np.empty(offsets[-1], np.int8)
-        kernels.take(self.offsets, self.pixels, self.values, steps, offsets, pixels, values)
-        return Inputs(offsets, pixels, values)
+Row `step % 2` holds the pixels that are on in the screen of this step, the other those of the step before.
+"""
 
 
 @dataclass(frozen=True)
@@ -130,13 +88,13 @@ class Vision:
 
     @property
     def view(self) -> View:
-        """What the network is given of two screens, as the kernel `observe` takes it."""
+        """What the network is given of two screens, as `observe` takes it."""
         return self.pair, self.strip_width, self.offsets_in_time, *self.shape
 
     def eyes(self, screen: NDArray[np.uint8]) -> Eyes:
         """This vision on the emulator's own screen, uint8 [210, 160] of palette indices.
 
-        The kernels see what the array holds when they are called.
+        What the array holds counts when the pixels are looked for.
         """
         return self._eyes(screen, self._palette_is_on)
 
@@ -161,15 +119,42 @@ def new_sight(vision: Vision) -> Sight:
     return np.zeros((2, vision.pixels), np.uint16), np.zeros(2, np.int64)
 
 
-def new_record(steps: int, vision: Vision) -> Record:
-    """Room for so many steps, even if every pixel changed on each of them."""
-    points = kernels.MOST_POINTS
-    pairs = points * (points - 1) // 2 + points**2
-    most = steps * (vision.channels * vision.pixels + pairs)
-    return (
-        np.zeros(steps + 1, np.int64),
-        np.empty(most, np.uint16),
-        np.empty(most, np.int8),
-        np.empty(steps, np.uint8),
-        np.empty(steps),
-    )
+@compiled()
+def observe(view: View, sight: Sight, step: int, pixels: Pixels, values: Values) -> int:
+    """Write the network's sparse input at a game's step; return how many inputs are not zero.
+
+    Args:
+        view: what the network is given of two screens, see `vision.Vision.view`:
+            pair: whether it is both side by side, or their difference;
+            strip_width: columns of a strip, see `points`; 0: no relative offsets;
+            in_time: whether relative offsets to the screen before are among them;
+            rows, columns: of a screen.
+        sight: the pixels of the screen of this step and of the one before.
+        step: counts the game's steps.
+        pixels: uint16, receives them.
+        values: int8, receives their values.
+    """
+    pair, strip_width, in_time, rows, columns = view
+    seen, counts = sight
+    now = seen[step % 2, : counts[step % 2]]
+    before = seen[1 - step % 2, : counts[1 - step % 2]]
+    count = 0  # on a game's first step nothing has moved yet
+    if pair:
+        count = side_by_side(before if step > 0 else before[:0], now, rows * columns, pixels, values)
+    elif step > 0:
+        count = difference(before, now, pixels, values)
+    if strip_width == 0:
+        return count
+    first, strips = (1 + pair) * rows * columns, (columns - 1) // strip_width + 1
+    places = np.empty((4, MOST_POINTS), np.int64)
+    points_now = points(now, columns, strip_width, places[0], places[1])
+    new = places[:2, :points_now]
+    count += offsets_in_space(new[0], new[1], rows, first, pixels[count:], values[count:])
+    if in_time and step > 0:
+        first += strips * (strips + 1) // 2 * (2 * rows - 1)
+        points_before = points(before, columns, strip_width, places[2], places[3])
+        old = places[2:, :points_before]
+        count += offsets_in_time(
+            new[0], new[1], old[0], old[1], rows, strips, first, pixels[count:], values[count:]
+        )
+    return count

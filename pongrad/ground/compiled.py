@@ -1,0 +1,70 @@
+"""Compiling inner loops with Numba, and keeping the machine code on disk.
+
+Every compiled loop runs in one fixed order on one thread, and none may reorder floating-point sums, so the
+same numbers come out whatever the number of workers. float32 and float64 arrays both work: Numba compiles a
+version for each (`python -m pongrad.runs.warm` compiles them ahead).
+"""
+
+import functools
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+PACKAGE = Path(__file__).parents[1]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(**options: Any) -> Callable[[Function], Function]:
+    """A decorator: `numba.njit` with these options, its machine code kept in `cache_folder`."""
+
+    def decorate(function: Function) -> Function:
+        config: Any = numba.config
+        folder, before = cache_folder(), config.CACHE_DIR
+        config.CACHE_DIR = str(folder or "")  # read while the function is decorated
+        try:
+            return numba.njit(cache=folder is not None, **options)(function)
+        finally:
+            config.CACHE_DIR = before
+
+    return decorate
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Where machine code is kept: in the package or, if that cannot be written to, in the user's cache.
+
+    Numba compiles a function anew when its own file changes, not when a function that it calls has changed in
+    another file. So the folder is named by a hash of all files with compiled functions.
+
+    Returns:
+        The folder; None if no place can be written to, which it says on stderr.
+    """
+    name = f"numba-{source_hash()}"
+    for parent in (PACKAGE / "__pycache__", Path("~/.cache/pongrad").expanduser()):
+        try:
+            (parent / name).mkdir(parents=True, exist_ok=True)
+            (parent / name / "writable").touch()
+        except (OSError, RuntimeError):
+            continue
+        for other in parent.glob("numba-*"):  # of earlier sources
+            if other.name != name:
+                shutil.rmtree(other, ignore_errors=True)
+        return parent / name
+    print("pongrad: no folder for compiled code can be written to: each start takes longer", file=sys.stderr)
+    return None
+
+
+def source_hash() -> str:
+    """A hash of all files of the package with compiled functions."""
+    digest = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        content = file.read_bytes()
+        if b"@compiled(" in content:
+            digest.update(content)
+    return digest.hexdigest()[:16]

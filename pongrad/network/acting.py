@@ -1,0 +1,105 @@
+"""One step of an agent, from the screen to the action: compiled, all that it costs beside the emulator."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pongrad.games.randomness import uniform
+from pongrad.ground.compiled import compiled
+from pongrad.network.layers import Array
+from pongrad.network.network import first_outputs
+from pongrad.network.policy import choose_action
+from pongrad.vision.inputs import Int64s, Pixels, Values
+from pongrad.vision.pixels import Eyes, active_pixels
+from pongrad.vision.preprocessing import Sight, View, Vision, observe
+from pongrad.vision.relative_offsets import MOST_POINTS
+
+Mind = tuple[tuple[Array, ...], int, np.uint64, bool]
+"""Of an agent: weights, number of logits, random stream, whether to be greedy."""
+
+Record = tuple[Int64s, Pixels, Values, NDArray[np.uint8], NDArray[np.float64]]
+"""What `decide` writes down of each step."""
+
+
+def new_record(steps: int, vision: Vision) -> Record:
+    """Room for so many steps, even if every pixel changed on each of them."""
+    points = MOST_POINTS
+    pairs = points * (points - 1) // 2 + points**2
+    most = steps * (vision.channels * vision.pixels + pairs)
+    return (
+        np.zeros(steps + 1, np.int64),
+        np.empty(most, np.uint16),
+        np.empty(most, np.int8),
+        np.empty(steps, np.uint8),
+        np.empty(steps),
+    )
+
+
+@compiled()
+def decide(
+    eyes: Eyes, view: View, is_new: bool, sight: Sight, mind: Mind, step: int, record: Record, t: int
+) -> int:
+    """One step of an agent, from the screen to the action: all that it costs beside the emulator.
+
+    Args:
+        eyes: the screen, see `active_pixels`.
+        view: what the network is given of two screens, see `observe`.
+        is_new: whether the screen has still to be looked at; if not, `sight` already holds it.
+        sight: the pixels of this screen and of the one before.
+        mind: weights, number of logits, stream, greedy; see `first_outputs`, `uniform`, `choose_action`.
+        step: counts the game's steps.
+        record: offsets, pixels, values (see `Inputs`), actions (uint8) and the logarithms of their
+            probabilities (float64), all written at place `t`.
+
+    Returns:
+        The place of the chosen action.
+    """
+    seen, counts = sight
+    weights, logit_count, stream, greedy = mind
+    offsets, pixels, values, actions, log_probabilities = record
+    start = offsets[t]
+    if is_new:
+        counts[step % 2] = active_pixels(eyes, pixels[start:], seen[step % 2])
+    end = start + observe(view, sight, step, pixels[start:], values[start:])
+    offsets[t + 1] = end
+    logits = first_outputs(pixels[start:end], values[start:end], weights, logit_count)
+    actions[t], log_probabilities[t] = choose_action(logits, uniform(stream, np.uint64(step)), greedy)
+    return actions[t]
+
+
+@compiled()
+def decisions(
+    eyes: Eyes,
+    view: View,
+    is_new: bool,
+    sight: Sight,
+    mind: Mind,
+    step: int,
+    record: Record,
+    t: int,
+    until: int,
+    is_over: NDArray[np.bool_],
+) -> Iterator[int]:
+    """An agent that plays on: a generator that is asked for the next action as soon as the screen shows it.
+
+    A generator unpacks its arguments once; unpacking all that `decide` is given takes half as long as the
+    network. Run it to its end, or it never lets go of its arrays.
+
+    Args:
+        eyes, view, sight, mind, record: see `decide`.
+        is_new, step, t: see `decide`, of the first step.
+        until: steps to play, at least 1.
+        is_over: bool [1], to be set by who plays when the game has ended.
+
+    Yields:
+        The place of each step's action. After the last one it sees what comes next, and that is all.
+    """
+    for _ in range(until):
+        yield decide(eyes, view, is_new, sight, mind, step, record, t)
+        is_new = True
+        step += 1
+        t += 1
+        if is_over[0]:
+            break
+    decide(eyes, view, is_new, sight, mind, step, record, t)

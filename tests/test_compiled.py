@@ -1,0 +1,61 @@
+"""Machine code on disk is never older than the sources it was made from."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pongrad
+
+SCRIPT = """
+import numpy as np
+from pongrad.network.network import first_outputs
+one = np.ones(1, np.uint16), np.ones(1, np.int8)
+print(first_outputs(*one, (np.full((2, 3), 5.0),), 1)[0])
+"""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package, without what has been compiled."""
+    source = Path(pongrad.__file__).parent
+    return shutil.copytree(source, tmp_path / "pongrad", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def printed(package, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=package.parent, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr
+
+
+def cached(folder):
+    return [file.name for file in folder.rglob("numba-*/**/*.nbc") if "first_outputs" in file.name]
+
+
+def test_a_change_in_a_called_functions_file_is_seen(package):
+    """`first_outputs` calls `add_rows` in another file, which Numba itself does not look at."""
+    assert printed(package)[0] == "5.0" and len(cached(package)) == 1
+    assert printed(package)[0] == "5.0"
+    layers = package / "network" / "layers.py"
+    text = layers.read_text()
+    assert text.count("out[unit] += value * weights[pixel, unit]") == 1
+    layers.write_text(text.replace("out[unit] += value *", "out[unit] += 2 * value *"))
+    assert printed(package)[0] == "10.0"
+    assert len(cached(package)) == 1  # the older code has been removed
+
+
+@pytest.mark.parametrize("home_is_a_file", [False, True])
+def test_a_package_that_cannot_be_written_to(package, home_is_a_file, tmp_path):
+    """Machine code is kept in the user's cache, or else nowhere, which costs time and is said once."""
+    shutil.rmtree(package / "__pycache__", ignore_errors=True)
+    (package / "__pycache__").write_text("no folder")
+    home = tmp_path / "home"
+    home.write_text("no folder") if home_is_a_file else home.mkdir()
+    output, errors = printed(package, HOME=str(home))
+    assert output == "5.0"
+    assert len(errors.splitlines()) == (1 if home_is_a_file else 0)
+    assert home_is_a_file or len(cached(home)) == 1
