@@ -421,7 +421,7 @@ def files_here(place: Path, wanted: int) -> None:
     outcomes: Counter[str] = Counter()
     slowest = 0.0
     with Workers(intact.shared, 1) as team:
-        list(team.advance(intact.games, 1, times=1))
+        list(team.collect_steps(intact.games, 1, times=1))
         most = psutil.Process().memory_info().vms + GROWTH
         resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
         for number in range(wanted):
@@ -455,8 +455,8 @@ def resume(config: Any, team: Workers) -> str:
         check("\n" not in str(error), f"not one line: {error}")
         return "refused"
     try:
-        taken_up._try_on(team)
-        list(team.advance(taken_up.games, 8, times=1))
+        taken_up._validate_states(team)
+        list(team.collect_steps(taken_up.games, 8, times=1))
     except UserError as error:
         check("\n" not in str(error), f"not one line: {error}")
         return "refused_by_worker"

@@ -84,14 +84,14 @@ class _Page:
     """Where to listen; 0: any port that is free."""
 
     def serve(self, show: Any, says: str) -> None:
-        """Serve a `web.Show` until Ctrl-C; `says` is printed before the address."""
+        """Serve a `web.PageSource` until Ctrl-C; `says` is printed before the address."""
         import asyncio
 
         from pongrad.views import web
 
         listening = web.listen(self.host, self.port)
         print(f"{says} at {web.url(listening)} (Ctrl-C ends it)", flush=True)
-        asyncio.run(web.serve(show, listening, self.host, web.Hall()))
+        asyncio.run(web.serve(show, listening, self.host, web.Broadcaster()))
 
 
 @dataclass(frozen=True, kw_only=True)

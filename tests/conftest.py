@@ -106,7 +106,9 @@ def same_rollout():
     def check(a, b):
         for name in ("offsets", "pixels", "values"):
             np.testing.assert_array_equal(getattr(a.inputs, name), getattr(b.inputs, name), name)
-            np.testing.assert_array_equal(getattr(a.following, name), getattr(b.following, name), name)
+            np.testing.assert_array_equal(
+                getattr(a.next_observation, name), getattr(b.next_observation, name), name
+            )
         np.testing.assert_array_equal(a.actions, b.actions)
         np.testing.assert_array_equal(a.log_probabilities, b.log_probabilities)
         np.testing.assert_array_equal(a.rewards, b.rewards)

@@ -155,7 +155,7 @@ def table(agent_file):
     """A duel that is served from this process, so that its score can be looked at and set."""
     listening, ended, loop = web.listen(web.LOOPBACK, 0), asyncio.Event(), asyncio.new_event_loop()
     show = Play([("early stage", agent_file)])
-    serving = web.serve(show, listening, web.LOOPBACK, web.Hall(), ended)
+    serving = web.serve(show, listening, web.LOOPBACK, web.Broadcaster(), ended)
     thread = threading.Thread(target=loop.run_until_complete, args=(serving,))
     thread.start()
     show.url = web.url(listening)

@@ -102,10 +102,10 @@ def test_the_table_obeys(agent_file):
     """Moves, serves, scores, pauses and ends; then a rematch, and another opponent."""
 
     async def sit_down():
-        hall, player = web.Hall(), Player()
+        broadcaster, player = web.Broadcaster(), Player()
         show = Play([("down", agent_file), ("champion", "champion"), ("gone", agent_file.with_name("no"))])
-        playing = asyncio.create_task(show.run(hall))
-        hall.enter(player)
+        playing = asyncio.create_task(show.run(broadcaster))
+        broadcaster.enter(player)
 
         async def until(condition):
             async with asyncio.timeout(60):
@@ -114,39 +114,42 @@ def test_the_table_obeys(agent_file):
 
         await until(lambda: getattr(player, "frames", 0) > 60)
         before = height(show._duel, PERSON)
-        show.obey({"move": 1})
+        show.handle({"move": 1})
         await until(lambda: height(show._duel, PERSON) < before - 10)
-        show.obey({"move": 0})
+        show.handle({"move": 0})
 
         while sum(show._duel.points) == 0:
-            show.obey({"serve": 1})
+            show.handle({"serve": 1})
             await asyncio.sleep(0.05)
-        show.obey({"pause": True})
+        show.handle({"pause": True})
         await asyncio.sleep(0.05)
         frames = player.frames
         await asyncio.sleep(0.2)
         assert player.frames == frames
-        show.obey({"pause": False})
+        show.handle({"pause": False})
         await until(lambda: player.frames > frames)
 
         show._duel.points[:] = POINTS - 1, POINTS - 1
         while not show._duel.over:
-            show.obey({"serve": 1})
+            show.handle({"serve": 1})
             await asyncio.sleep(0.05)
         frames = player.frames
         await asyncio.sleep(0.2)
-        assert player.frames == frames and '"over": true' in hall._states["status"]
-        show.obey({"rematch": 1})
+        assert player.frames == frames and '"over": true' in broadcaster._states["status"]
+        show.handle({"rematch": 1})
         await until(lambda: player.frames > frames)
         assert show._duel.points == [0, 0]
 
-        show.obey({"opponent": 1})
-        assert '"opponent": 1' in hall._states["status"]
-        show.obey({"opponent": 2})
-        assert "no such file" in hall._states["status"] and '"opponent": 1' in hall._states["status"]
+        show.handle({"opponent": 1})
+        assert '"opponent": 1' in broadcaster._states["status"]
+        show.handle({"opponent": 2})
+        assert (
+            "no such file" in broadcaster._states["status"]
+            and '"opponent": 1' in broadcaster._states["status"]
+        )
         for nonsense in ({"opponent": 3}, {"opponent": -1}, {"opponent": "champion"}, {"move": 2}, {"x": 1}):
             with pytest.raises(ValueError):
-                show.obey(nonsense)
+                show.handle(nonsense)
         playing.cancel()
 
     asyncio.run(sit_down())

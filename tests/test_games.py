@@ -27,18 +27,18 @@ def assert_same_game(env, emulator, game, actions):
     vision, out = Vision(), np.empty(6400, np.uint16)
     screen, _ = env.reset(seed=game.env_seed)
     emulator.restore(game)
-    delays = emulator.delays(game, WHOLE_GAME)
+    sticky_frames = emulator.sticky_frames(game, WHOLE_GAME)
     over, steps, score = False, 0, 0.0
     while True:
         np.testing.assert_array_equal(env.unwrapped.ale.getScreen(), emulator.screen)
-        seen = out[: active_pixels(vision.eyes(emulator.screen), np.empty_like(out), out)]
+        seen = out[: active_pixels(vision.preprocessing_args(emulator.screen), np.empty_like(out), out)]
         np.testing.assert_array_equal(classic.preprocess(screen).nonzero()[0], seen)
         assert emulator.over() == over
         if over:
             return steps, score
         action = int(next(actions))
         screen, reward, terminated, truncated, _ = env.step(action)
-        assert emulator.act(action, delays[steps]) == reward
+        assert emulator.act(action, sticky_frames[steps]) == reward
         over = terminated or truncated
         steps += 1
         score += reward
@@ -62,16 +62,16 @@ def test_agents_games_are_gymnasiums(env, emulator, real_games):
 
 
 def test_a_quarter_of_the_frames_is_sticky(emulator, new_game):
-    delays = np.frombuffer(emulator.delays(new_game(), 5000), np.uint8)
+    sticky_frames = np.frombuffer(emulator.sticky_frames(new_game(), 5000), np.uint8)
     for frames, share in enumerate([3 / 4, 3 / 16, 3 / 64, 3 / 256, 1 / 256]):
-        assert (delays == frames).mean() == pytest.approx(share, abs=0.02)
+        assert (sticky_frames == frames).mean() == pytest.approx(share, abs=0.02)
 
 
 @pytest.mark.parametrize(("step", "steps"), [(1, 1), (1000, 100), (1023, 1), (1024, 1), (900, 2000)])
 def test_which_frames_are_sticky_does_not_depend_on_where_a_piece_begins(step, steps, emulator, new_game):
     game = new_game()
-    want = emulator.delays(game, 3000)[step : step + steps]
-    assert emulator.delays(game._replace(step=step), steps) == want
+    want = emulator.sticky_frames(game, 3000)[step : step + steps]
+    assert emulator.sticky_frames(game._replace(step=step), steps) == want
 
 
 def test_the_frame_limit_cuts_a_game_off_as_in_gymnasium(env, emulator, new_agent, new_game):

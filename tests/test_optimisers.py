@@ -137,13 +137,13 @@ def test_rows_that_are_not_touched_stay_as_they_are():
     gradients = [rng.standard_normal((4, 3)) for _ in steps]
     for rows, g in zip(steps, gradients, strict=True):
         before = weights.copy(), optimiser.state["W"].copy()
-        touched = np.zeros(4, np.bool_)
-        touched[rows] = True
-        optimiser.step({"W": g}, {"W": touched})
+        active_rows = np.zeros(4, np.bool_)
+        active_rows[rows] = True
+        optimiser.step({"W": g}, {"W": active_rows})
         for now, then in zip((weights, optimiser.state["W"]), before, strict=True):
-            np.testing.assert_array_equal(now[~touched], then[~touched])
-            assert (now[touched] != then[touched]).all()
-    # row 1 was touched at steps 1, 2 and 4; its mean square knows only those, the bias knows all steps
+            np.testing.assert_array_equal(now[~active_rows], then[~active_rows])
+            assert (now[active_rows] != then[active_rows]).all()
+    # row 1 was active_rows at steps 1, 2 and 4; its mean square knows only those, the bias knows all steps
     c = 0.0
     for t in (0, 1, 3):
         c = 0.999 * c + 0.001 * gradients[t][1] ** 2
@@ -155,14 +155,14 @@ def test_lazy_steps_go_on_from_their_state():
     rng = np.random.default_rng(2)
     start = rng.standard_normal((4, 3)).astype(np.float32)
     gradients = [rng.standard_normal((4, 3)).astype(np.float32) for _ in range(6)]
-    touched = [rng.random(4) < 0.6 for _ in gradients]
+    active_rows = [rng.random(4) < 0.6 for _ in gradients]
     whole, first = (LazyRMSProp({"W": start.copy()}, 1e-2) for _ in range(2))
-    for g, rows in zip(gradients, touched, strict=True):
+    for g, rows in zip(gradients, active_rows, strict=True):
         whole.step({"W": g}, {"W": rows})
-    for g, rows in zip(gradients[:3], touched[:3], strict=True):
+    for g, rows in zip(gradients[:3], active_rows[:3], strict=True):
         first.step({"W": g}, {"W": rows})
     second = LazyRMSProp({"W": first.weights["W"].copy()}, 1e-2)
     second.load({name: array.copy() for name, array in first.state.items()})
-    for g, rows in zip(gradients[3:], touched[3:], strict=True):
+    for g, rows in zip(gradients[3:], active_rows[3:], strict=True):
         second.step({"W": g}, {"W": rows})
     assert second.weights["W"].tobytes() == whole.weights["W"].tobytes()

@@ -59,7 +59,7 @@ def test_the_gradient_is_autograds(steps):
     got, losses = objective_gradient(out, *batch.values(), *how)
     want = autograd.grad(lambda out: objective(out[:, :-1], out[:, -1], *batch.values(), *how))(out)
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
-    assert 0.1 < losses["clipped"] < 0.9  # both branches were taken
+    assert 0.1 < losses["clip_fraction"] < 0.9  # both branches were taken
     assert np.count_nonzero(got[:, -1]) == STEPS
     total = objective(out[:, :-1], out[:, -1], *batch.values(), 0.2, 0.03, 0.0, 0.5)
     parts = -losses["policy_loss"] + 0.03 * losses["entropy"] - 0.5 * losses["value_loss"]
@@ -114,12 +114,12 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
 
     seen = {}
     step = learner.optimiser.step
-    learner.optimiser.step = lambda gradients, touched: (
+    learner.optimiser.step = lambda gradients, active_rows: (
         seen.update({name: g.copy() for name, g in gradients.items()}),
-        step(gradients, touched),
+        step(gradients, active_rows),
     )
     losses = learner.update(0, 0)
-    assert losses["clipped"] == 0 and losses["learning_rate"] == 1e-9
+    assert losses["clip_fraction"] == 0 and losses["learning_rate"] == 1e-9
     assert sum(losses[f"probability/{name}"] for name in NAMES) == pytest.approx(1)
 
     def forward(x, weights):
@@ -147,7 +147,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
         out = forward(x, weights)
         return objective(
             out[:, :-1], out[:, -1], actions, old, scaled, returns, config.clip,
-            config.entropy_coefficient, config.barrier_coefficient, config.value_coefficient,
+            config.entropy_coefficient, config.log_barrier_coefficient, config.value_coefficient,
         )  # fmt: skip
 
     for got, want in zip(seen.values(), autograd.grad(whole)(start), strict=True):
@@ -155,7 +155,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
         np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-11)
     # what was added has been forgotten, and the gradients are zero again
     assert not any(g.any() for g in network.gradients.values())
-    assert not any(rows.any() for rows in network.touched.values())
+    assert not any(rows.any() for rows in network.active_rows.values())
 
 
 def test_the_schedule_runs_over_its_own_frames(random_inputs):
@@ -181,10 +181,10 @@ def test_rollouts_of_a_fixed_length_are_whole_games(emulator, new_game, same_rol
     games = first_games(SMALL)
     parts = {}
     for _ in range(4):
-        played = play_on(agent, games, SMALL.rollout_steps, SMALL.num_games, emulator).stretches()
-        assert [sum(len(rollout) for rollout, _ in stretches) for stretches in played] == [500] * 3
-        for stretches in played:
-            for rollout, game in stretches:
+        played = play_on(agent, games, SMALL.rollout_steps, SMALL.num_games, emulator).segments()
+        assert [sum(len(rollout) for rollout, _ in segments) for segments in played] == [500] * 3
+        for segments in played:
+            for rollout, game in segments:
                 parts.setdefault(game.number, []).append((rollout, game))
         games = next_games(played)
     ended = {number: some for number, some in parts.items() if some[-1][1].over}
@@ -200,8 +200,8 @@ def test_what_follows_a_rollout_is_what_the_next_one_sees_first(emulator, new_ga
     game = new_game(5)
     (first,), (game,) = play(agent, [game], 100, emulator)
     (second,), _ = play(agent, [game], 5, emulator)
-    np.testing.assert_array_equal(first.following.pixels, second.inputs.take(np.array([0])).pixels)
-    assert len(first.following.pixels) > 4
+    np.testing.assert_array_equal(first.next_observation.pixels, second.inputs.take(np.array([0])).pixels)
+    assert len(first.next_observation.pixels) > 4
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -213,7 +213,7 @@ def test_any_number_of_workers_plays_the_same_rollouts_one_update_behind(count, 
     with Workers(shared, count) as team:
         everything = play_for(None, config, team, games, times=4)
         for got, newer, played_by in zip(everything, (1, 2, 3, 4), (0, 0, 1, 2), strict=True):
-            want = play_on(agents[played_by], games, 20, 7, emulator).stretches()
+            want = play_on(agents[played_by], games, 20, 7, emulator).segments()
             assert len(got) == len(want) == 7
             for some, wanted in zip(got, want, strict=True):
                 for (rollout, game), (rollout_wanted, game_wanted) in zip(some, wanted, strict=True):
@@ -238,8 +238,8 @@ def test_what_was_played_from_saved_weights_and_games_is_what_would_have_been(em
     later = SharedAgent(agents[0])
     later.publish(agents[1].network.weights)
     again = list(rollouts(later, next_games(whole[0]), 1))
-    for stretches, wanted in zip(again[0], whole[1], strict=True):
-        for (rollout, _), (want, _) in zip(stretches, wanted, strict=True):
+    for segments, wanted in zip(again[0], whole[1], strict=True):
+        for (rollout, _), (want, _) in zip(segments, wanted, strict=True):
             same_rollout(rollout, want)
 
 

@@ -91,7 +91,7 @@ def test_a_checkpoint_holds_all_there_is(small):
     for name, array in training.agent.network.weights.items():
         np.testing.assert_array_equal(again.agent.network.weights[name], array)
         for behind in (0, 1):
-            published = [t.shared.agent(t.shared.published - behind) for t in (again, training)]
+            published = [t.shared.agent(t.shared.version - behind) for t in (again, training)]
             np.testing.assert_array_equal(*(agent.network.weights[name] for agent in published))
     for name, array in training.learner.optimiser.state.items():
         np.testing.assert_array_equal(again.learner.optimiser.state[name], array)
@@ -110,15 +110,15 @@ def test_the_last_three_checkpoints_are_kept_and_nothing_half_written(small):
 
 # What is changed in a checkpoint's tensors and metadata, whose checksum is then made valid again.
 SIGNED = {
-    "of another seed": lambda t, m: m["learning"].update(seed=2),
-    "of another game": lambda t, m: m["learning"].update(game="ALE/Breakout-v5"),
+    "of another seed": lambda t, m: m["hyperparameters"].update(seed=2),
+    "of another game": lambda t, m: m["hyperparameters"].update(game="ALE/Breakout-v5"),
     "with another game": lambda t, m: m["games"][0].update(id="ALE/Breakout-v5"),
     "with a game of another seed": lambda t, m: m["games"][0].update(seed=2),
     "with games exchanged": lambda t, m: m["games"].reverse(),
     "with too few games": lambda t, m: m["games"].pop(),
     "with a game of endless steps": lambda t, m: m["games"][0].update(step=10**12),
     "with half a step": lambda t, m: m["games"][0].update(step=0.5),
-    "with no such action": lambda t, m: m["games"][0].update(held=6),
+    "with no such action": lambda t, m: m["games"][0].update(last_action=6),
     "with a game that is over": lambda t, m: m["games"][0].update(over=True),
     "with no such purpose": lambda t, m: m["games"][0].update(purpose=9),
     "with an unknown number": lambda t, m: m["games"][0].update(x=1),

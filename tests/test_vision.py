@@ -1,6 +1,6 @@
 """What the network sees: hand-worked screens, for the article's steps and for the engine's short cut.
 
-Also the two small things beside it in `decide`: the random stream and the choice of an action.
+Also the two small things beside it in `policy_step`: the random stream and the choice of an action.
 """
 
 import itertools
@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from pongrad import classic
 from pongrad.games.randomness import uniform
-from pongrad.network.acting import decide, new_record
+from pongrad.network.acting import new_rollout_buffer, policy_step
 from pongrad.network.policy import choose_action
 from pongrad.vision.inputs import Inputs
 from pongrad.vision.pixels import active_pixels, difference
-from pongrad.vision.preprocessing import Vision, new_sight
+from pongrad.vision.preprocessing import Vision, new_frame_buffer
 from pongrad.vision.relative_offsets import MOST_POINTS, offsets_in_space, offsets_in_time, points
 
 # Pong's colours as (palette index, RGB), from the emulator's own palette
@@ -38,9 +38,9 @@ def screens(background, *dots):
     return palette, rgb
 
 
-def look(eyes, size=6400):
+def look(preprocessing_args, size=6400):
     out = np.full(size, 9, np.uint16)
-    return out[: active_pixels(eyes, np.empty_like(out), out)].tolist()
+    return out[: active_pixels(preprocessing_args, np.empty_like(out), out)].tolist()
 
 
 # Row 35 + 2i and column 2j become pixel 80 i + j; odd rows counted from 35 and odd columns are left out.
@@ -77,11 +77,13 @@ def test_hand_worked_screens(background, dots, want):
     assert processed.shape == (6400,)
     assert set(np.unique(processed)) <= {0, 1}
     assert processed.nonzero()[0].tolist() == want
-    assert look(Vision().eyes(palette)) == want
-    assert look(Vision().eyes_rgb(rgb)) == want
+    assert look(Vision().preprocessing_args(palette)) == want
+    assert look(Vision().preprocessing_args_rgb(rgb)) == want
 
 
-@pytest.mark.parametrize("preprocess", [classic.preprocess, Vision().eyes_rgb], ids=["classic", "engine"])
+@pytest.mark.parametrize(
+    "preprocess", [classic.preprocess, Vision().preprocessing_args_rgb], ids=["classic", "engine"]
+)
 def test_the_emulators_own_screen_is_left_alone(preprocess):
     _, screen = screens(FIELD, (35, 0, BALL), (36, 1, PADDLE), (100, 100, FIRST_FIELD))
     before = screen.copy()
@@ -109,7 +111,7 @@ def test_look_finds_every_pixel_that_is_on(paint, stride, top, rows):
     kept = screen[top : top + rows : stride, ::stride]
     assert vision.shape == kept.shape
     want = ((kept != 34) & (kept != 228)).ravel().nonzero()[0].tolist()
-    assert look(vision.eyes(screen), vision.size) == want
+    assert look(vision.preprocessing_args(screen), vision.size) == want
 
 
 @settings(max_examples=60, deadline=None)
@@ -121,7 +123,7 @@ def test_the_outline_is_the_ends_of_vertical_runs(paint, stride):
     vision = Vision(stride=stride, outline=True)
     on = np.pad(screen[35:195:stride, ::stride] == 14, ((1, 1), (0, 0)))  # what is off the screen is off
     want = on[1:-1] & ~(on[:-2] & on[2:])
-    assert look(vision.eyes(screen), vision.pixels) == want.ravel().nonzero()[0].tolist()
+    assert look(vision.preprocessing_args(screen), vision.pixels) == want.ravel().nonzero()[0].tolist()
 
 
 def test_a_pair_shows_both_screens_side_by_side():
@@ -129,11 +131,20 @@ def test_a_pair_shows_both_screens_side_by_side():
     assert vision.size == 2 * 6400
     dots = [[(35, 0, BALL), (35, 2, PADDLE)], [(35, 2, BALL), (37, 0, BALL)], []]
     want = [[0, 1], [1, 80, 6400, 6401], [6401, 6480]]
-    record, sight = new_record(3, vision), new_sight(vision)
-    mind = (np.ones((12800, 2)), np.ones((2, 2))), 1, np.uint64(1), False
+    rollout_buffer, frame_buffer = new_rollout_buffer(3, vision), new_frame_buffer(vision)
+    policy_args = (np.ones((12800, 2)), np.ones((2, 2))), 1, np.uint64(1), False
     for t, some in enumerate(dots):
-        decide(vision.eyes(screens(FIELD, *some)[0]), vision.view, True, sight, mind, t, record, t)
-    offsets, pixels, values, *_ = record
+        policy_step(
+            vision.preprocessing_args(screens(FIELD, *some)[0]),
+            vision.input_args,
+            True,
+            frame_buffer,
+            policy_args,
+            t,
+            rollout_buffer,
+            t,
+        )
+    offsets, pixels, values, *_ = rollout_buffer
     for t, wanted in enumerate(want):
         assert pixels[offsets[t] : offsets[t + 1]].tolist() == wanted
     assert (values[: offsets[3]] == 1).all()
@@ -146,14 +157,23 @@ def test_the_network_is_told_relative_offsets():
     """
     vision = Vision(pair=True, outline=True, strip_width=8, offsets_in_time=True)
     assert vision.shape == (80, 80) and vision.size == 2 * 6400 + 55 * 159 + 100 * 159
-    record, sight = new_record(2, vision), new_sight(vision)
-    mind = (np.ones((vision.size, 2)), np.ones((2, 2))), 1, np.uint64(1), False
+    rollout_buffer, frame_buffer = new_rollout_buffer(2, vision), new_frame_buffer(vision)
+    policy_args = (np.ones((vision.size, 2)), np.ones((2, 2))), 1, np.uint64(1), False
     for step, (row, column, top) in enumerate([(40, 20, 37), (38, 24, 38)]):
         ball = (35 + 2 * row, 2 * column, BALL)
         paddle = [(35 + 2 * row, 140, PADDLE) for row in range(top, top + 9)]
         screen = screens(FIELD, ball, *paddle)[0]
-        decide(vision.eyes(screen), vision.view, True, sight, mind, step, record, step)
-    offsets, inputs, values, *_ = record
+        policy_step(
+            vision.preprocessing_args(screen),
+            vision.input_args,
+            True,
+            frame_buffer,
+            policy_args,
+            step,
+            rollout_buffer,
+            step,
+        )
+    offsets, inputs, values, *_ = rollout_buffer
     assert (values[: offsets[2]] == 1).all()
 
     def space(left, right, below):
@@ -227,11 +247,20 @@ def test_the_first_input_is_zero_and_the_others_are_what_changed():
         assert x.nonzero()[0].tolist() == pixels
         assert x[pixels].tolist() == values
 
-    record, sight = new_record(3, vision), new_sight(vision)
-    mind = (np.ones((6400, 2)), np.ones((2, 1))), 1, np.uint64(1), False
+    rollout_buffer, frame_buffer = new_rollout_buffer(3, vision), new_frame_buffer(vision)
+    policy_args = (np.ones((6400, 2)), np.ones((2, 1))), 1, np.uint64(1), False
     for t, (palette, _) in enumerate(pairs):
-        decide(vision.eyes(palette), vision.view, True, sight, mind, t, record, t)
-    offsets, pixels, values, *_ = record
+        policy_step(
+            vision.preprocessing_args(palette),
+            vision.input_args,
+            True,
+            frame_buffer,
+            policy_args,
+            t,
+            rollout_buffer,
+            t,
+        )
+    offsets, pixels, values, *_ = rollout_buffer
     for t, (some_pixels, some_values) in enumerate(want):
         assert pixels[offsets[t] : offsets[t + 1]].tolist() == some_pixels
         assert values[offsets[t] : offsets[t + 1]].tolist() == some_values

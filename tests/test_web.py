@@ -252,16 +252,16 @@ def test_nothing_is_played_while_nobody_looks(new_agent):
                 yield moment
 
     async def look_for_a_while():
-        show, hall = Counted(new_agent(hidden=(20,)), "agent", None), web.Hall()
-        show.obey({"speed": "fast"})
-        playing = asyncio.create_task(show.run(hall))
+        show, broadcaster = Counted(new_agent(hidden=(20,)), "agent", None), web.Broadcaster()
+        show.handle({"speed": "fast"})
+        playing = asyncio.create_task(show.run(broadcaster))
         await asyncio.sleep(0.3)
         before = show.played
         viewer = web.Viewer()
-        hall.enter(viewer)
+        broadcaster.enter(viewer)
         while show.played < web.WINDOW:
             await asyncio.sleep(0.01)
-        hall.viewers.clear()
+        broadcaster.viewers.clear()
         await asyncio.sleep(0.3)
         playing.cancel()
         return before, show.played
@@ -325,12 +325,12 @@ def test_the_neurons_come_across_whole(new_agent):
 
 def test_a_show_that_breaks_is_not_hidden():
     class Broken:
-        async def run(self, hall):
+        async def run(self, broadcaster):
             raise RuntimeError("broken")
 
     listening = web.listen(web.LOOPBACK, 0)
     with pytest.raises(RuntimeError, match="broken"):
-        asyncio.run(web.serve(Broken(), listening, web.LOOPBACK, web.Hall()))
+        asyncio.run(web.serve(Broken(), listening, web.LOOPBACK, web.Broadcaster()))
 
 
 def test_a_port_in_use_is_one_clear_line(page):

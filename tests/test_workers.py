@@ -36,7 +36,7 @@ def no_hanging():
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_any_number_of_workers_plays_the_same_games(count, real_games, same_rollout):
     with Workers(SharedAgent(real_games.agent), count) as team:
-        finished = [stretch for (stretch,) in team.finish(real_games.starts)]
+        finished = [segment for (segment,) in team.collect_episodes(real_games.starts)]
     for (rollout, game), want, end in zip(finished, real_games.rollouts, real_games.ends, strict=True):
         same_rollout(rollout, want)
         assert game == end
@@ -46,11 +46,11 @@ def test_any_number_of_workers_plays_the_same_games(count, real_games, same_roll
 def test_workers_play_with_the_newest_weights(real_games, same_rollout, dense):
     shared = SharedAgent(real_games.agent)
     with Workers(shared, 1) as team:
-        (((rollout, _),),) = team.finish(real_games.starts[:1])
+        (((rollout, _),),) = team.collect_episodes(real_games.starts[:1])
         same_rollout(rollout, real_games.rollouts[0])
         # UP for certain where more goes on than off
         shared.publish({"W1": np.float32(1), "W2": np.float32(1000)})
-        (((rollout, _),),) = team.finish(real_games.starts[:1])
+        (((rollout, _),),) = team.collect_episodes(real_games.starts[:1])
     balance = dense(rollout.inputs, 6400).sum(axis=1)
     assert (balance > 0).sum() > 100
     assert set(rollout.actions[balance > 0]) == {0}
@@ -59,7 +59,7 @@ def test_workers_play_with_the_newest_weights(real_games, same_rollout, dense):
 
 def newest(pipe, shared):
     while pipe.recv():
-        pipe.send((shared.published, float(shared.agent(shared.published).network.weights["W2"].max())))
+        pipe.send((shared.version, float(shared.agent(shared.version).network.weights["W2"].max())))
 
 
 def test_every_process_finds_the_newest_weights(real_games):
@@ -68,7 +68,7 @@ def test_every_process_finds_the_newest_weights(real_games):
     for k in range(3):
         shared.publish({"W1": np.float32(1), "W2": np.float32(k)})
         pipe.send(True)
-        assert pipe.recv() == (shared.published, k) == (3 + k, k)
+        assert pipe.recv() == (shared.version, k) == (3 + k, k)
     pipe.send(False)
     process.join()
 
@@ -76,9 +76,9 @@ def test_every_process_finds_the_newest_weights(real_games):
 def test_play_can_be_interrupted_and_taken_up_again(real_games, same_rollout):
     with Workers(SharedAgent(real_games.agent), 1) as team:
         with pytest.raises(Interrupted):
-            list(team.finish(real_games.starts[:1], stopping=lambda: True))
+            list(team.collect_episodes(real_games.starts[:1], stopping=lambda: True))
         # The piece that was being played then must not turn up in the next games
-        (((rollout, _),),) = team.finish(real_games.starts[2:])
+        (((rollout, _),),) = team.collect_episodes(real_games.starts[2:])
     same_rollout(rollout, real_games.rollouts[2])
 
 
@@ -98,11 +98,11 @@ def test_a_killed_worker_is_replaced_and_its_piece_played_again(moment, real_gam
 
     with Workers(SharedAgent(real_games.agent), 2) as team:
         if moment == "idle":
-            list(team.finish(real_games.starts[:1]))
+            list(team.collect_episodes(real_games.starts[:1]))
         before = {process.pid for process in multiprocessing.active_children()}
         if moment != "playing":
             kill_workers()
-        finished = [stretch for (stretch,) in team.finish(real_games.starts, kill_once_playing)]
+        finished = [segment for (segment,) in team.collect_episodes(real_games.starts, kill_once_playing)]
         assert not before & {process.pid for process in multiprocessing.active_children()}
     for (rollout, game), want, end in zip(finished, real_games.rollouts, real_games.ends, strict=True):
         same_rollout(rollout, want)
@@ -113,12 +113,12 @@ def test_a_killed_worker_loses_none_of_the_tasks_it_was_given(real_games, same_r
     """It has one to do and one waiting."""
     games, asked = [game for game in real_games.starts for _ in range(4)], itertools.count()
     with Workers(SharedAgent(real_games.agent), 2) as team:
-        played = list(team.advance(games, 40, 3, lambda: next(asked) in (0, 3) and kill_workers()))
+        played = list(team.collect_steps(games, 40, 3, lambda: next(asked) in (0, 3) and kill_workers()))
     emulator = Emulator(games[0].id)
-    for start, *stretches in zip(games, *played, strict=True):
+    for start, *segments in zip(games, *played, strict=True):
         (want,), (end,) = play(real_games.agent, [start], 120, emulator)
-        same_rollout(Rollout.join([rollout for ((rollout, _),) in stretches]), want)
-        assert stretches[-1][0][1] == end
+        same_rollout(Rollout.join([rollout for ((rollout, _),) in segments]), want)
+        assert segments[-1][0][1] == end
 
 
 def test_workers_that_die_of_one_piece_again_and_again_end_play(real_games):
@@ -127,7 +127,7 @@ def test_workers_that_die_of_one_piece_again_and_again_end_play(real_games):
         Workers(SharedAgent(real_games.agent), 1) as team,
         pytest.raises(WorkersDied, match=message) as error,
     ):
-        list(team.finish(real_games.starts, stopping=kill_workers))
+        list(team.collect_episodes(real_games.starts, stopping=kill_workers))
     assert "\n" not in str(error.value)
 
 
@@ -166,9 +166,9 @@ def test_an_emulator_state_that_asks_for_2_gigabytes_is_refused(real_games, team
     state = bytearray(real_games.ends[0].emulator)
     state[24:28] = (2**31 - 1).to_bytes(4, "little")
     (before,) = team_of_one.ask(peak_memory)
-    team_of_one.try_on([under_way(real_games)])
+    team_of_one.validate_states([under_way(real_games)])
     with pytest.raises(ValueError, match="cannot take up game 0"):
-        team_of_one.try_on([under_way(real_games, emulator=bytes(state))])
+        team_of_one.validate_states([under_way(real_games, emulator=bytes(state))])
     (after,) = team_of_one.ask(peak_memory)
     assert after - before < 500_000
 
@@ -186,9 +186,9 @@ def test_a_damaged_emulator_state_costs_a_worker_at_most(data, real_games, team_
         state[place] = data.draw(st.integers(0, 255), "value")
     game = under_way(real_games, emulator=bytes(state))
     with contextlib.suppress(ValueError, WorkersDied):
-        team_of_one.try_on([game])
-        list(team_of_one.advance([game], 20, times=1))
-    list(team_of_one.advance([new_game()], 1, times=1))  # they go on playing
+        team_of_one.validate_states([game])
+        list(team_of_one.collect_steps([game], 20, times=1))
+    list(team_of_one.collect_steps([new_game()], 1, times=1))  # they go on playing
 
 
 def test_what_fails_in_a_worker_is_raised_here(real_games):
@@ -196,7 +196,7 @@ def test_what_fails_in_a_worker_is_raised_here(real_games):
     with Workers(SharedAgent(real_games.agent), 1) as team:
         before = multiprocessing.active_children()
         with pytest.raises(ValueError, match="memoryview assignment"):
-            list(team.finish([damaged]))
+            list(team.collect_episodes([damaged]))
         with pytest.raises(ValueError, match="memoryview assignment"):
             team.ask(play, [[damaged]], [1])
         assert multiprocessing.active_children() == before  # nothing has happened to the worker

@@ -38,7 +38,7 @@ class Game(NamedTuple):
         seed, purpose, number: what all its randomness comes from.
         step: steps played; the attributes below are empty at step 0.
         emulator: the emulator's state.
-        held: the action the joystick was held in on the last frame.
+        last_action: the joystick's action on the last frame.
         before, now: the pixels that are on in the screen before the last and in the last, uint16 as bytes:
             arrays would take long to be sent to another process.
         won, lost: points so far.
@@ -51,7 +51,7 @@ class Game(NamedTuple):
     number: int
     step: int = 0
     emulator: bytes = b""
-    held: int = 0
+    last_action: int = 0
     before: bytes = b""
     now: bytes = b""
     won: int = 0
@@ -139,12 +139,12 @@ def _seeds_of(seed: int, purpose: Purpose, number: int) -> tuple[int, np.uint64]
     return int(sequence.generate_state(1)[0]), sequence.generate_state(2, np.uint64)[1]
 
 
-_NUMBERS = ("id", "seed", "purpose", "number", "step", "held", "won", "lost", "over")
-_LARGEST = {"number": 2**32, "step": LONGEST_GAME, "held": 5, "won": 21, "lost": 21}
+_NUMBERS = ("id", "seed", "purpose", "number", "step", "last_action", "won", "lost", "over")
+_LARGEST = {"number": 2**32, "step": LONGEST_GAME, "last_action": 5, "won": 21, "lost": 21}
 """What a game's numbers may be at most."""
 
 _BLOCK = 1024
-"""Steps whose delays are computed at once, and kept: the generator takes long to start and to catch up."""
+"""Steps whose sticky frames are computed at once, and kept: the generator takes long to start."""
 
 _SPARE_MEMORY = 2**28
 """Bytes that taking up a game may use; a damaged state can ask for thousands of millions."""
@@ -163,7 +163,7 @@ class Emulator:
 
     Attributes:
         screen: uint8 [210, 160], the palette index of every pixel.
-        held: the action the joystick was held in on the last frame.
+        last_action: the joystick's action on the last frame.
         action_names: what the cartridge's actions are called, in Gymnasium's order.
         over: says whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames.
     """
@@ -183,14 +183,15 @@ class Emulator:
         actions = self._ale.getMinimalActionSet()
         self.action_names = tuple(action.name for action in actions)
         codes = [action.value for action in actions]
-        self._joystick = {  # in each frame of a step, by what it was held in, the new action and its delay
-            (held, action, delay): [codes[held]] * delay + [codes[action]] * (self._frame_skip - delay)
-            for held, action in itertools.product(range(len(actions)), repeat=2)
-            for delay in range(self._frame_skip + 1)
+        self._joystick = {  # of a step's frames, by the last action, the new one and the sticky frames
+            (last_action, action, sticky): [codes[last_action]] * sticky
+            + [codes[action]] * (self._frame_skip - sticky)
+            for last_action, action in itertools.product(range(len(actions)), repeat=2)
+            for sticky in range(self._frame_skip + 1)
         }
         self._start = self.save()
         self._first_screen = self._ale.getScreen()
-        self.held = 0
+        self.last_action = 0
         self.screen: NDArray[np.uint8] = self._first_screen.copy()
 
     def restore(self, game: Game) -> None:
@@ -199,7 +200,7 @@ class Emulator:
         The screen then shows the first picture of a new game; of any other it is stale until a step.
         """
         self._ale.restoreState(ale_py.ALEState(game.emulator or self._start))
-        self.held = game.held
+        self.last_action = game.last_action
         if not game.emulator:
             self.screen[:] = self._first_screen
 
@@ -227,7 +228,7 @@ class Emulator:
         """The emulator's state."""
         return self._ale.cloneState().serialize()
 
-    def delays(self, game: Game, steps: int) -> bytes:
+    def sticky_frames(self, game: Game, steps: int) -> bytes:
         """For each of the game's next steps, for how many frames the action before it goes on.
 
         Sticky actions: Machado et al. 2018, section 5. Each frame repeats the last one's action with some
@@ -241,34 +242,34 @@ class Emulator:
         start = game.step - first * _BLOCK
         return b"".join(blocks)[start : start + steps]
 
-    def act(self, action: int, delay: int) -> int:
+    def act(self, action: int, sticky: int) -> int:
         """Play one step with an action of Gymnasium's numbering and read the screen.
 
         Args:
             action: the action asked for.
-            delay: for how many frames of the step the action before goes on.
+            sticky: for how many frames of the step the last action goes on.
 
         Returns:
             The reward.
         """
-        reward = sum(map(self._act, self._joystick[self.held, action, delay]))
-        if delay < self._frame_skip:
-            self.held = action
+        reward = sum(map(self._act, self._joystick[self.last_action, action, sticky]))
+        if sticky < self._frame_skip:
+            self.last_action = action
         self._get_screen(self.screen)
         return reward
 
-    def film(self, action: int, delay: int) -> tuple[int, NDArray[np.uint8]]:
+    def film(self, action: int, sticky: int) -> tuple[int, NDArray[np.uint8]]:
         """Do what `act` does and keep the picture of every frame.
 
         Returns:
             The reward, and the frames: uint8 [frames of a step, 210, 160, 3].
         """
         frames, reward = np.empty((self._frame_skip, *SCREEN, 3), np.uint8), 0
-        for frame, joystick in zip(frames, self._joystick[self.held, action, delay], strict=True):
+        for frame, joystick in zip(frames, self._joystick[self.last_action, action, sticky], strict=True):
             reward += self._act(joystick)
             self._ale.getScreenRGB(frame)
-        if delay < self._frame_skip:
-            self.held = action
+        if sticky < self._frame_skip:
+            self.last_action = action
         self._get_screen(self.screen)
         return reward, frames
 
@@ -285,7 +286,7 @@ def action_names(game_id: str) -> tuple[str, ...]:
 
 @functools.lru_cache(1024)
 def _delays(env_seed: int, frame_skip: int, probability: float, block: int) -> bytes:
-    """`Emulator.delays` of a game's `block`-th `_BLOCK` steps.
+    """`Emulator.sticky_frames` of a game's `block`-th `_BLOCK` steps.
 
     The emulator's generator is a Mersenne Twister, seeded as `env.reset(seed=env_seed)` does it, that draws
     twice a frame, once for each of two players.

@@ -14,7 +14,7 @@ from pongrad.learning.recipes import Classic, Fast, Recipe
 from pongrad.learning.reinforce import Reinforce
 from pongrad.network.agent import Agent
 from pongrad.network.network import Network
-from pongrad.playing.play import Rollout, Stretch, next_game
+from pongrad.playing.play import Rollout, Segment, next_game
 from pongrad.playing.workers import Workers
 from pongrad.vision.preprocessing import Vision
 
@@ -36,7 +36,7 @@ class Learner(Protocol):
         """How the weights move, with what it remembers."""
 
     def add(self, rollout: Rollout, over: bool) -> None:
-        """Take a stretch of a game; `over`: whether the game has ended with it."""
+        """Take a segment of a game; `over`: whether the game has ended with it."""
 
     def update(self, number: int, frames: int) -> dict[str, Any]:
         """Improve the weights by all that has been added, as update `number` after so many frames."""
@@ -87,14 +87,14 @@ def play_for(
     games: Sequence[Game],
     times: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
-) -> Generator[list[list[Stretch]]]:
+) -> Generator[list[list[Segment]]]:
     """Play what the recipe learns from, one update's worth after the other, and give it to the learner.
 
     Of each game that is a fixed length, played with the weights before the newest, or all of it, played with
     the newest.
 
     Args:
-        learner: is given each stretch as soon as it is there; None: nobody.
+        learner: is given each segment as soon as it is there; None: nobody.
         config: the recipe.
         workers: who plays.
         games: to begin with.
@@ -102,32 +102,32 @@ def play_for(
         stopping: asked ten times a second whether to break off.
 
     Yields:
-        What was played, as `Workers.advance` has it. Before asking for more, improve the weights and publish
-        them.
+        What was played, as `Workers.collect_steps` has it. Before asking for more, improve the weights and
+        publish them.
 
     Raises:
         Interrupted, WorkersDied: see `Workers`.
     """
     if isinstance(config, Fast):
-        for played in workers.advance(games, config.rollout_steps, times, stopping):
+        for played in workers.collect_steps(games, config.rollout_steps, times, stopping):
             _add(learner, itertools.chain(*played))
             yield played
         return
     for _ in itertools.count() if times is None else range(times):
         played = []
-        for stretches in workers.finish(games, stopping):
-            _add(learner, stretches)
-            played.append(stretches)
+        for segments in workers.collect_episodes(games, stopping):
+            _add(learner, segments)
+            played.append(segments)
         yield played
         games = next_games(played)
 
 
-def _add(learner: Learner | None, stretches: Iterable[Stretch]) -> None:
+def _add(learner: Learner | None, segments: Iterable[Segment]) -> None:
     if learner:
-        for rollout, game in stretches:
+        for rollout, game in segments:
             learner.add(rollout, game.over)
 
 
-def next_games(played: Sequence[Sequence[Stretch]]) -> list[Game]:
+def next_games(played: Sequence[Sequence[Segment]]) -> list[Game]:
     """The games to go on with after all have been played on."""
-    return [next_game(stretches[-1][1], len(played)) for stretches in played]
+    return [next_game(segments[-1][1], len(played)) for segments in played]

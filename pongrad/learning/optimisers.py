@@ -95,12 +95,12 @@ class LazyRMSProp(Optimiser):
         super().__init__(weights, learning_rate, decay_rate, epsilon)
         self.state["t"] = np.zeros((), np.int64)
 
-    def step(self, gradients: Mapping[str, Array], touched: Mapping[str, NDArray[np.bool_]]) -> None:
+    def step(self, gradients: Mapping[str, Array], active_rows: Mapping[str, NDArray[np.bool_]]) -> None:
         """Move the weights up their gradient, in place.
 
         Args:
             gradients: name -> gradient, shaped as the weights.
-            touched: name -> bool [rows], the rows that have a gradient.
+            active_rows: name -> bool [rows], the rows that have a gradient.
         """
         self.state["t"] += 1
         bias = 1 - self.decay_rate ** int(self.state["t"])
@@ -110,7 +110,7 @@ class LazyRMSProp(Optimiser):
                 weights,
                 gradients[name],
                 self.state[name],
-                touched[name],
+                active_rows[name],
                 number(self.learning_rate),
                 number(1 - self.decay_rate),
                 number(1 / np.sqrt(bias)),
@@ -140,24 +140,24 @@ def _lazy_rmsprop(
     weights: Array,
     gradient: Array,
     mean_square: Array,
-    touched: NDArray[np.bool_],
+    active_rows: NDArray[np.bool_],
     rate: np.floating[Any],
     keep: np.floating[Any],
     correction: np.floating[Any],
     epsilon: np.floating[Any],
 ) -> None:
-    """One step of gradient *ascent* on the touched rows, in place; see `LazyRMSProp`.
+    """One step of gradient *ascent* on the active rows, in place; see `LazyRMSProp`.
 
     Args:
         weights, gradient, mean_square: [rows, units].
-        touched: bool [rows].
+        active_rows: bool [rows].
         rate: learning rate.
         keep: 1 - decay rate.
         correction: corrects sqrt(mean_square) for its bias.
         epsilon: keeps the division finite.
     """
     for row in range(len(weights)):
-        if touched[row]:
+        if active_rows[row]:
             for unit in range(weights.shape[1]):
                 g = gradient[row, unit]
                 c = mean_square[row, unit] + keep * (g * g - mean_square[row, unit])

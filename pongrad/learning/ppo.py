@@ -5,11 +5,11 @@ is expected to bring. From rollouts of a fixed length it climbs, with
 ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
 
     mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  -  value_coefficient  (V(x_t) - R_t)^2
-            +  entropy_coefficient  H(pi(. | x_t))  +  barrier_coefficient  mean_a log pi(a | x_t)
+            +  entropy_coefficient  H(pi(. | x_t))  +  log_barrier_coefficient  mean_a log pi(a | x_t)
 
 on small parts of the rollouts, several times over. A_t is the generalised advantage, R_t = A_t + V(x_t), with
 the values as they are before the update. pi_old is the policy that played: not quite the one that the update
-starts from, for the workers have played on during the last update (see `workers.Workers.advance`). The
+starts from, for the workers have played on during the last update (see `workers.Workers.collect_steps`). The
 advantages of each minibatch are standardised.
 """
 
@@ -62,14 +62,14 @@ class PPO:
         self.action_names = action_names
         self.config = config
         self.optimiser = LazyRMSProp(network.weights, config.learning_rate)
-        self._stretches: list[tuple[Rollout, bool]] = []
+        self._segments: list[tuple[Rollout, bool]] = []
 
     def __repr__(self) -> str:
         return f"PPO({self.optimiser}, {self.network})"
 
     def add(self, rollout: Rollout, over: bool) -> None:
-        """Add a stretch of a game; `over`: whether the game has ended with it."""
-        self._stretches.append((rollout, over))
+        """Add a segment of a game; `over`: whether the game has ended with it."""
+        self._segments.append((rollout, over))
 
     def update(self, number: int, frames: int) -> dict[str, Any]:
         """Learn from all that has been added, and forget it.
@@ -79,9 +79,9 @@ class PPO:
             frames: played before it, for the schedules.
 
         Returns:
-            Means over the steps, for the metrics: policy_loss, value_loss, entropy (nats), clipped (share of
-            the steps that the clipping leaves without a gradient), approx_kl (nats, from the policy that
-            played to the one that learns; Schulman 2020), probability/NAME (of each action),
+            Means over the steps, for the metrics: policy_loss, value_loss, entropy (nats), clip_fraction
+            (share of the steps that the clipping leaves without a gradient), approx_kl (nats, from the policy
+            that played to the one that learns; Schulman 2020), probability/NAME (of each action),
             explained_variance (of the returns, by the values before the update), learning_rate.
         """
         config = self.config
@@ -93,15 +93,15 @@ class PPO:
         for _ in range(config.epochs):
             for steps in np.array_split(rng.permutation(len(batch.actions)), config.minibatches):
                 losses.append(self._climb(batch, steps))
-        self._stretches.clear()
+        self._segments.clear()
         means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
         return {**means, "explained_variance": explained, "learning_rate": self.optimiser.learning_rate}
 
     def _batch(self) -> tuple[_Batch, float]:
         """The steps to learn from, with advantages and returns as the network now sees them."""
-        rollouts = [rollout for rollout, _ in self._stretches]
+        rollouts = [rollout for rollout, _ in self._segments]
         inputs = Inputs.join([rollout.inputs for rollout in rollouts])
-        following = Inputs.join([rollout.following for rollout in rollouts])
+        following = Inputs.join([rollout.next_observation for rollout in rollouts])
         actions = np.concatenate([rollout.actions for rollout in rollouts])
         out = self.network.forward(inputs).copy()
         last_values = self.network.forward(following)[:, -1]
@@ -117,7 +117,7 @@ class PPO:
                     self.config.lambda_,
                 )
                 for (rollout, over), value, last_value in zip(
-                    self._stretches, values, last_values, strict=True
+                    self._segments, values, last_values, strict=True
                 )
             ]
         ).astype(out.dtype)
@@ -137,14 +137,14 @@ class PPO:
             batch.returns[steps],
             self.config.clip,
             self.config.entropy_coefficient,
-            self.config.barrier_coefficient,
+            self.config.log_barrier_coefficient,
             self.config.value_coefficient,
         )
         probabilities = policy.softmax(out[:, :-1])[0].mean(axis=0)
         names = [f"probability/{name}" for name in self.action_names]
         losses |= dict(zip(names, map(float, probabilities), strict=True))
         self.network.backward(d_out)
-        self.optimiser.step(self.network.gradients, self.network.touched)
+        self.optimiser.step(self.network.gradients, self.network.active_rows)
         self.network.zero_gradients()
         return losses
 
@@ -157,21 +157,21 @@ def objective_gradient(
     returns: Array,
     clip: float,
     entropy_coefficient: float,
-    barrier_coefficient: float,
+    log_barrier_coefficient: float,
     value_coefficient: float,
 ) -> tuple[Array, dict[str, float]]:
     """The gradient of the objective (see the module's header) with respect to the network's outputs.
 
     Where the clipped ratio is the smaller one it does not move with the weights, so the gradient is 0; else
     d (ratio A) / d logits = ratio A d log pi / d logits. The entropy's gradient vanishes where one action is
-    certain, and such a policy would never try another again. The gradient of the barrier, the mean of all
-    actions' log p, is 1 / actions - p and does not vanish.
+    certain, and such a policy would never try another again. The gradient of the log-barrier, the mean of
+    all actions' log p, is 1 / actions - p and does not vanish.
 
     Args:
         out: [steps, actions + 1], logits and values.
         actions: [steps], places of the actions taken.
         old_log_p, advantages, returns: [steps].
-        clip, entropy_coefficient, barrier_coefficient, value_coefficient: of the objective.
+        clip, entropy_coefficient, log_barrier_coefficient, value_coefficient: of the objective.
 
     Returns:
         d objective / d out, shaped as `out`, and the parts of the objective for the metrics.
@@ -186,13 +186,13 @@ def objective_gradient(
     d_out = np.empty_like(out)
     d_out[:, :-1] = (moves * gain)[:, np.newaxis] * policy.softmax_log_gradient(actions, p)
     d_out[:, :-1] += entropy_coefficient * policy.entropy_gradient(p, log_p)
-    d_out[:, :-1] += barrier_coefficient * (1 / p.shape[1] - p)
+    d_out[:, :-1] += log_barrier_coefficient * (1 / p.shape[1] - p)
     d_out[:, -1] = 2 * value_coefficient * error
     d_out /= len(out)
     return d_out, {
         "policy_loss": -float(np.mean(np.minimum(gain, clipped_gain))),
         "value_loss": float(np.mean(error * error)),
         "entropy": float(np.mean(policy.entropies(p, log_p))),
-        "clipped": 1 - float(np.mean(moves)),
+        "clip_fraction": 1 - float(np.mean(moves)),
         "approx_kl": float(np.mean(ratio - 1 - log_ratio)),
     }

@@ -63,7 +63,7 @@ class Recipe:
         raise NotImplementedError
 
     @property
-    def learning(self) -> dict[str, Any]:
+    def hyperparameters(self) -> dict[str, Any]:
         """The fields that decide what is learned; a resumed run may not change them."""
         how_long = {"workers", "frames", "minutes", "until", "run", "resume", "live"}
         return {name: value for name, value in asdict(self).items() if name not in how_long}
@@ -93,7 +93,7 @@ class Fast(Recipe):
     """How far an update may change the probability of an action, as a share, before it gains no more."""
     entropy_coefficient: float = 0.01
     """How much it is worth to stay undecided: the entropy."""
-    barrier_coefficient: float = 0.003
+    log_barrier_coefficient: float = 0.003
     """How much it is worth that no action becomes impossible: the mean of both actions' log-probabilities."""
     value_coefficient: float = 0.5
     """How much the error of the values counts."""
@@ -107,7 +107,7 @@ class Fast(Recipe):
         super().check()
         _above_zero(self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames", "clip")
         _from_to(self, 0, 1, "lambda_")
-        _from_to(self, 0, math.inf, "entropy_coefficient", "barrier_coefficient", "value_coefficient")
+        _from_to(self, 0, math.inf, "entropy_coefficient", "log_barrier_coefficient", "value_coefficient")
         if self.minibatches > self.num_games * self.rollout_steps:
             raise UserError("--minibatches must not be more than --num-games times --rollout-steps")
 

@@ -11,18 +11,18 @@ from pongrad.network.layers import Array
 from pongrad.network.network import first_outputs
 from pongrad.network.policy import choose_action
 from pongrad.vision.inputs import Int64s, Pixels, Values
-from pongrad.vision.pixels import Eyes, active_pixels
-from pongrad.vision.preprocessing import Sight, View, Vision, observe
+from pongrad.vision.pixels import PreprocessingArgs, active_pixels
+from pongrad.vision.preprocessing import FrameBuffer, InputArgs, Vision, observe
 from pongrad.vision.relative_offsets import MOST_POINTS
 
-Mind = tuple[tuple[Array, ...], int, np.uint64, bool]
+PolicyArgs = tuple[tuple[Array, ...], int, np.uint64, bool]
 """Of an agent: weights, number of logits, random stream, whether to be greedy."""
 
-Record = tuple[Int64s, Pixels, Values, NDArray[np.uint8], NDArray[np.float64]]
-"""What `decide` writes down of each step."""
+RolloutBuffer = tuple[Int64s, Pixels, Values, NDArray[np.uint8], NDArray[np.float64]]
+"""What `policy_step` writes down of each step."""
 
 
-def new_record(steps: int, vision: Vision) -> Record:
+def new_rollout_buffer(steps: int, vision: Vision) -> RolloutBuffer:
     """Room for so many steps, even if every pixel changed on each of them."""
     points = MOST_POINTS
     pairs = points * (points - 1) // 2 + points**2
@@ -37,31 +37,38 @@ def new_record(steps: int, vision: Vision) -> Record:
 
 
 @compiled()
-def decide(
-    eyes: Eyes, view: View, is_new: bool, sight: Sight, mind: Mind, step: int, record: Record, t: int
+def policy_step(
+    preprocessing_args: PreprocessingArgs,
+    input_args: InputArgs,
+    is_new: bool,
+    frame_buffer: FrameBuffer,
+    policy_args: PolicyArgs,
+    step: int,
+    rollout_buffer: RolloutBuffer,
+    t: int,
 ) -> int:
     """One step of an agent, from the screen to the action: all that it costs beside the emulator.
 
     Args:
-        eyes: the screen, see `active_pixels`.
-        view: what the network is given of two screens, see `observe`.
-        is_new: whether the screen has still to be looked at; if not, `sight` already holds it.
-        sight: the pixels of this screen and of the one before.
-        mind: weights, number of logits, stream, greedy; see `first_outputs`, `uniform`, `choose_action`.
+        preprocessing_args: the screen, see `active_pixels`.
+        input_args: what the network is given of two screens, see `observe`.
+        is_new: whether the screen is new; if not, `frame_buffer` already holds its pixels.
+        frame_buffer: the pixels of this screen and of the one before.
+        policy_args: weights, number of logits, stream, greedy: see `first_outputs`, `choose_action`.
         step: counts the game's steps.
-        record: offsets, pixels, values (see `Inputs`), actions (uint8) and the logarithms of their
+        rollout_buffer: offsets, pixels, values (see `Inputs`), actions (uint8) and the logarithms of their
             probabilities (float64), all written at place `t`.
 
     Returns:
         The place of the chosen action.
     """
-    seen, counts = sight
-    weights, logit_count, stream, greedy = mind
-    offsets, pixels, values, actions, log_probabilities = record
+    seen, counts = frame_buffer
+    weights, logit_count, stream, greedy = policy_args
+    offsets, pixels, values, actions, log_probabilities = rollout_buffer
     start = offsets[t]
     if is_new:
-        counts[step % 2] = active_pixels(eyes, pixels[start:], seen[step % 2])
-    end = start + observe(view, sight, step, pixels[start:], values[start:])
+        counts[step % 2] = active_pixels(preprocessing_args, pixels[start:], seen[step % 2])
+    end = start + observe(input_args, frame_buffer, step, pixels[start:], values[start:])
     offsets[t + 1] = end
     logits = first_outputs(pixels[start:end], values[start:end], weights, logit_count)
     actions[t], log_probabilities[t] = choose_action(logits, uniform(stream, np.uint64(step)), greedy)
@@ -69,26 +76,26 @@ def decide(
 
 
 @compiled()
-def decisions(
-    eyes: Eyes,
-    view: View,
+def policy_loop(
+    preprocessing_args: PreprocessingArgs,
+    input_args: InputArgs,
     is_new: bool,
-    sight: Sight,
-    mind: Mind,
+    frame_buffer: FrameBuffer,
+    policy_args: PolicyArgs,
     step: int,
-    record: Record,
+    rollout_buffer: RolloutBuffer,
     t: int,
     until: int,
     is_over: NDArray[np.bool_],
 ) -> Iterator[int]:
     """An agent that plays on: a generator that is asked for the next action as soon as the screen shows it.
 
-    A generator unpacks its arguments once; unpacking all that `decide` is given takes half as long as the
-    network. Run it to its end, or it never lets go of its arrays.
+    A generator unpacks its arguments once; unpacking all arguments of `policy_step` takes half as long as the
+    network. Run it to its end, or its arrays leak.
 
     Args:
-        eyes, view, sight, mind, record: see `decide`.
-        is_new, step, t: see `decide`, of the first step.
+        preprocessing_args, input_args, frame_buffer, policy_args, rollout_buffer: see `policy_step`.
+        is_new, step, t: see `policy_step`, of the first step.
         until: steps to play, at least 1.
         is_over: bool [1], to be set by who plays when the game has ended.
 
@@ -96,10 +103,12 @@ def decisions(
         The place of each step's action. After the last one it sees what comes next, and that is all.
     """
     for _ in range(until):
-        yield decide(eyes, view, is_new, sight, mind, step, record, t)
+        yield policy_step(
+            preprocessing_args, input_args, is_new, frame_buffer, policy_args, step, rollout_buffer, t
+        )
         is_new = True
         step += 1
         t += 1
         if is_over[0]:
             break
-    decide(eyes, view, is_new, sight, mind, step, record, t)
+    policy_step(preprocessing_args, input_args, is_new, frame_buffer, policy_args, step, rollout_buffer, t)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pongrad.games.emulator import SCREEN, action_names
 from pongrad.ground import storage
 from pongrad.ground.errors import UserError
-from pongrad.network.acting import Mind, decide, new_record
+from pongrad.network.acting import PolicyArgs, new_rollout_buffer, policy_step
 from pongrad.network.layers import Array
 from pongrad.network.network import Network
-from pongrad.vision.pixels import Eyes
-from pongrad.vision.preprocessing import Vision, new_sight
+from pongrad.vision.pixels import PreprocessingArgs
+from pongrad.vision.preprocessing import Vision, new_frame_buffer
 
 FORMAT = "pongrad-agent-4"
 LARGEST = 2**28
@@ -58,7 +58,7 @@ class Agent:
             seed: what the agent's random numbers in this game come from; None: fresh ones.
         """
         self._stream = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-        self._sight = new_sight(self.vision)
+        self._frame_buffer = new_frame_buffer(self.vision)
         self._step = 0
 
     def act(self, observation: NDArray[np.uint8], greedy: bool | None = None) -> int:
@@ -78,22 +78,31 @@ class Agent:
             raise ValueError(
                 f"observation is {observation.dtype} {observation.shape}, want uint8 {(*SCREEN, 3)}"
             )
-        return self.actions[self.decide(self.vision.eyes_rgb(observation), greedy)]
+        return self.actions[self.decide(self.vision.preprocessing_args_rgb(observation), greedy)]
 
-    def decide(self, eyes: Eyes, greedy: bool | None = None) -> int:
-        """Choose an action for the screen that these eyes see, see `Vision.eyes`.
+    def decide(self, preprocessing_args: PreprocessingArgs, greedy: bool | None = None) -> int:
+        """Choose an action for a screen, see `Vision.preprocessing_args`.
 
         Returns:
             Its place in `actions`.
         """
-        mind = self.mind(self._stream, self.greedy if greedy is None else greedy)
-        record = new_record(1, self.vision)
-        place = decide(eyes, self.vision.view, True, self._sight, mind, self._step, record, 0)
+        policy_args = self.policy_args(self._stream, self.greedy if greedy is None else greedy)
+        rollout_buffer = new_rollout_buffer(1, self.vision)
+        place = policy_step(
+            preprocessing_args,
+            self.vision.input_args,
+            True,
+            self._frame_buffer,
+            policy_args,
+            self._step,
+            rollout_buffer,
+            0,
+        )
         self._step += 1
         return place
 
-    def mind(self, stream: np.uint64, greedy: bool) -> Mind:
-        """The agent as `acting.decide` takes it, drawing its actions from this stream."""
+    def policy_args(self, stream: np.uint64, greedy: bool) -> PolicyArgs:
+        """The agent as `acting.policy_step` takes it, drawing its actions from this stream."""
         return tuple(self.network.weights.values()), self.logits, stream, greedy
 
     @property

@@ -25,7 +25,7 @@ class SparseLinear:
     def __init__(self, weights: Array) -> None:
         self.weights = weights
         self.gradient = np.zeros_like(weights)
-        self.touched = np.zeros(len(weights), np.bool_)
+        self.active_rows = np.zeros(len(weights), np.bool_)
 
     def __repr__(self) -> str:
         return f"SparseLinear({self.weights.shape[0]} inputs -> {self.weights.shape[1]})"
@@ -40,7 +40,7 @@ class SparseLinear:
     def backward(self, d_out: Array) -> Array:
         """gradient += x^T d_out; returns d_out unchanged, for there is no layer below."""
         x = self._x
-        _sparse_linear_backward(x.offsets, x.pixels, x.values, d_out, self.gradient, self.touched)
+        _sparse_linear_backward(x.offsets, x.pixels, x.values, d_out, self.gradient, self.active_rows)
         return d_out
 
 
@@ -66,7 +66,7 @@ class Linear:
     def __init__(self, weights: Array) -> None:
         self.weights = weights
         self.gradient = np.zeros_like(weights)
-        self.touched = np.zeros(len(weights), np.bool_)
+        self.active_rows = np.zeros(len(weights), np.bool_)
 
     def __repr__(self) -> str:
         return f"Linear({self.weights.shape[0]} -> {self.weights.shape[1]})"
@@ -82,7 +82,7 @@ class Linear:
         """gradient += x^T d_out; returns d_out W^T."""
         d_x = np.empty_like(self._x)
         _linear_backward(self._x, self.weights, d_out, self.gradient, d_x)
-        self.touched.fill(True)
+        self.active_rows.fill(True)
         return d_x
 
 
@@ -119,14 +119,19 @@ def _sparse_linear(offsets: Int64s, pixels: Pixels, values: Values, weights: Arr
 
 @compiled()
 def _sparse_linear_backward(
-    offsets: Int64s, pixels: Pixels, values: Values, d_out: Array, gradient: Array, touched: NDArray[np.bool_]
+    offsets: Int64s,
+    pixels: Pixels,
+    values: Values,
+    d_out: Array,
+    gradient: Array,
+    active_rows: NDArray[np.bool_],
 ) -> None:
-    """gradient += sum_t x_t^T d_out[t], only in the rows whose pixel is not zero; marks them in `touched`."""
+    """gradient += sum_t x_t^T d_out[t], only in the rows whose input is not zero: the active rows."""
     for t in range(len(d_out)):
         for k in range(offsets[t], offsets[t + 1]):
             value = values[k]
             pixel = pixels[k]
-            touched[pixel] = True
+            active_rows[pixel] = True
             for unit in range(d_out.shape[1]):
                 gradient[pixel, unit] += value * d_out[t, unit]
 
@@ -162,10 +167,10 @@ def _linear_backward(x: Array, weights: Array, d_out: Array, gradient: Array, d_
 
 
 @compiled()
-def zero_rows(gradient: Array, touched: NDArray[np.bool_]) -> None:
-    """Set the touched rows of `gradient` [rows, units] to 0, and no row is touched any more."""
+def zero_rows(gradient: Array, active_rows: NDArray[np.bool_]) -> None:
+    """Set the active rows of `gradient` [rows, units] to 0, and no row is active_rows any more."""
     for row in range(len(gradient)):
-        if touched[row]:
-            touched[row] = False
+        if active_rows[row]:
+            active_rows[row] = False
             for unit in range(gradient.shape[1]):
                 gradient[row, unit] = 0

@@ -56,14 +56,14 @@ class Network:
         return {name: layer.gradient for name, layer in self._trained()}
 
     @property
-    def touched(self) -> dict[str, NDArray[np.bool_]]:
+    def active_rows(self) -> dict[str, NDArray[np.bool_]]:
         """name -> bool [rows], the rows of the weights that have a gradient since `zero_gradients`."""
-        return {name: layer.touched for name, layer in self._trained()}
+        return {name: layer.active_rows for name, layer in self._trained()}
 
     def zero_gradients(self) -> None:
         """Forget the gradients collected so far."""
         for _, layer in self._trained():
-            zero_rows(layer.gradient, layer.touched)
+            zero_rows(layer.gradient, layer.active_rows)
 
     def _trained(self) -> list[tuple[str, SparseLinear | Linear]]:
         trained = [layer for layer in self.layers if not isinstance(layer, ReLU)]

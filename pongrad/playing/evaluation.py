@@ -35,7 +35,7 @@ def evaluate(
     steps = 0
     with Workers(SharedAgent(agent), min(workers, games)) as team:
         fresh = [Game(agent.game, seed, Purpose.EVALUATION, number) for number in range(games)]
-        for ((_, game),) in team.finish(fresh):
+        for ((_, game),) in team.collect_episodes(fresh):
             scores.append(game.score)
             steps += game.step
             on_game(game)

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games.emulator import Emulator, Game
-from pongrad.network.acting import Record, decisions, new_record
+from pongrad.network.acting import RolloutBuffer, new_rollout_buffer, policy_loop
 from pongrad.network.agent import Agent
 from pongrad.vision.inputs import Inputs
-from pongrad.vision.preprocessing import Sight, Vision, new_sight
+from pongrad.vision.preprocessing import FrameBuffer, Vision, new_frame_buffer
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """What playing a stretch of one game produced, step by step.
+    """What playing a segment of one game produced, step by step.
 
     Attributes:
         inputs: the network's sparse inputs.
@@ -33,7 +33,7 @@ class Rollout:
     """
 
     inputs: Inputs
-    following: Inputs
+    next_observation: Inputs
     actions: NDArray[np.uint8]
     log_probabilities: NDArray[np.float64]
     rewards: NDArray[np.float32]
@@ -44,10 +44,10 @@ class Rollout:
 
     @staticmethod
     def join(parts: Sequence["Rollout"]) -> "Rollout":
-        """Stretches of one game, in order, as one."""
+        """Segments of one game, in order, as one."""
         return Rollout(
             Inputs.join([part.inputs for part in parts]),
-            parts[-1].following,
+            parts[-1].next_observation,
             np.concatenate([part.actions for part in parts]),
             np.concatenate([part.log_probabilities for part in parts]),
             np.concatenate([part.rewards for part in parts]),
@@ -55,18 +55,18 @@ class Rollout:
         )
 
 
-Stretch = tuple[Rollout, Game]
-"""What playing a stretch of one game produced, and the game as it stands after it."""
+Segment = tuple[Rollout, Game]
+"""What playing a segment of one game produced, and the game as it stands after it."""
 
 
 @dataclass(frozen=True)
-class Hand:
+class SerialisedRollouts:
     """All that was played of some games, joined and as bytes: arrays take long to be sent to a process.
 
     Attributes:
-        places: of each stretch in each place: its steps, its `emulator_seconds` and the game after it.
-        offsets, pixels, values: the inputs of all steps of all stretches, each stretch followed by its
-            `following`; see `Inputs`.
+        places: of each segment in each place: its steps, its `emulator_seconds` and the game after it.
+        offsets, pixels, values: the inputs of all steps of all segments, each segment followed by its
+            `next_observation`; see `Inputs`.
         actions, log_probabilities, rewards: as many; those of what was not played mean nothing.
     """
 
@@ -78,8 +78,8 @@ class Hand:
     log_probabilities: bytes
     rewards: bytes
 
-    def stretches(self) -> list[list[Stretch]]:
-        """The stretches played in each place; their arrays are read-only views."""
+    def segments(self) -> list[list[Segment]]:
+        """The segments played in each place; their arrays are read-only views."""
         inputs = Inputs(
             np.frombuffer(self.offsets, np.int64),
             np.frombuffer(self.pixels, np.uint16),
@@ -88,15 +88,15 @@ class Hand:
         actions = np.frombuffer(self.actions, np.uint8)
         log_probabilities = np.frombuffer(self.log_probabilities, np.float64)
         rewards = np.frombuffer(self.rewards, np.float32)
-        places: list[list[Stretch]] = []
+        places: list[list[Segment]] = []
         start = 0
         for place in self.places:
             places.append([])
             for steps, emulator_seconds, game in place:
                 end = start + steps
                 rollout = Rollout(
-                    inputs.stretch(start, end),
-                    inputs.stretch(end, end + 1),
+                    inputs.slice(start, end),
+                    inputs.slice(end, end + 1),
                     actions[start:end],
                     log_probabilities[start:end],
                     rewards[start:end],
@@ -122,15 +122,17 @@ def play(
         One rollout a game, and the games as they stand after.
     """
     player = _Player(agent, len(games) * (until + 1), emulator)
-    stretches = player.hand([[player.play(game, until)] for game in games]).stretches()
-    return [rollout for ((rollout, _),) in stretches], [game for ((_, game),) in stretches]
+    segments = player.serialise([[player.play(game, until)] for game in games]).segments()
+    return [rollout for ((rollout, _),) in segments], [game for ((_, game),) in segments]
 
 
-def play_on(agent: Agent, games: Sequence[Game], steps: int, stride: int, emulator: Emulator) -> Hand:
+def play_on(
+    agent: Agent, games: Sequence[Game], steps: int, stride: int, emulator: Emulator
+) -> SerialisedRollouts:
     """Play exactly `steps` steps in each place; a game that ends is followed by the `stride`-th after it.
 
     Returns:
-        The stretches played in each place, at least one.
+        The segments played in each place, at least one.
     """
     player = _Player(agent, len(games) * 2 * steps, emulator)  # should every game end at its first step
     places = []
@@ -143,7 +145,7 @@ def play_on(agent: Agent, games: Sequence[Game], steps: int, stride: int, emulat
             left -= played
             game = next_game(game, stride)
         places.append(place)
-    return player.hand(places)
+    return player.serialise(places)
 
 
 def next_game(game: Game, stride: int) -> Game:
@@ -157,34 +159,35 @@ class _Player:
     def __init__(self, agent: Agent, room: int, emulator: Emulator) -> None:
         self._agent = agent
         self._emulator = emulator
-        self._eyes, self._view = agent.vision.eyes(emulator.screen), agent.vision.view
-        self._sight, self._record, self._rewards = _memory(room, agent.vision)
+        self._preprocessing_args = agent.vision.preprocessing_args(emulator.screen)
+        self._input_args = agent.vision.input_args
+        self._frame_buffer, self._rollout_buffer, self._rewards = _memory(room, agent.vision)
         self._rewards[:] = 0
-        self._screens = [memoryview(pixels) for pixels in self._sight[0]]
+        self._screens = [memoryview(pixels) for pixels in self._frame_buffer[0]]
         self._is_over = np.zeros(1, np.bool_)
         self._row = 0
 
     def play(self, game: Game, until: int) -> tuple[int, float, Game]:
-        """Play this game on for `until` steps or to its end; returns what `Hand.places` has of it."""
+        """Play this game for `until` more steps or to its end; return what `SerialisedRollouts` has of it."""
         emulator, agent = self._emulator, self._agent
         start = clock()
         emulator.restore(game)
         emulator_seconds = clock() - start
-        counts, screens = self._sight[1], self._screens
+        counts, screens = self._frame_buffer[1], self._screens
         for screen, pixels in ((game.step, game.now), (game.step - 1, game.before)):
             on = memoryview(pixels).cast("H")
             screens[screen % 2][: len(on)] = on
             counts[screen % 2] = len(on)
         first, rewards, is_over = self._row, self._rewards, self._is_over
         is_over[0] = False
-        actions = decisions(
-            self._eyes,
-            self._view,
+        actions = policy_loop(
+            self._preprocessing_args,
+            self._input_args,
             game.step == 0,  # else the screen is stale, and the game has brought what was on it
-            self._sight,
-            agent.mind(game.stream, agent.greedy),
+            self._frame_buffer,
+            agent.policy_args(game.stream, agent.greedy),
             game.step,
-            self._record,
+            self._rollout_buffer,
             first,
             until,
             is_over,
@@ -192,9 +195,9 @@ class _Player:
         act, over, choices = emulator.act, emulator.over, agent.actions
         won = lost = 0
         rows = range(first, first + until)
-        for action, delay, row in zip(actions, emulator.delays(game, until), rows, strict=False):
+        for action, sticky, row in zip(actions, emulator.sticky_frames(game, until), rows, strict=False):
             acting = clock()
-            reward = act(choices[action], delay)
+            reward = act(choices[action], sticky)
             emulator_seconds += clock() - acting
             if reward:
                 rewards[row] = reward
@@ -206,7 +209,7 @@ class _Player:
         after = game._replace(
             step=game.step + steps,
             emulator=emulator.save(),
-            held=emulator.held,
+            last_action=emulator.last_action,
             before=screens[before][: counts[before]].tobytes(),
             now=screens[now][: counts[now]].tobytes(),
             won=game.won + won,
@@ -216,11 +219,11 @@ class _Player:
         self._row += steps + 1
         return steps, emulator_seconds, after
 
-    def hand(self, places: list[list[tuple[int, float, Game]]]) -> Hand:
+    def serialise(self, places: list[list[tuple[int, float, Game]]]) -> SerialisedRollouts:
         """All that has been played."""
-        offsets, pixels, values, actions, log_probabilities = self._record
-        rows, inputs = self._row, self._record[0][self._row]
-        return Hand(
+        offsets, pixels, values, actions, log_probabilities = self._rollout_buffer
+        rows, inputs = self._row, self._rollout_buffer[0][self._row]
+        return SerialisedRollouts(
             places,
             offsets[: rows + 1].tobytes(),
             pixels[:inputs].tobytes(),
@@ -232,6 +235,6 @@ class _Player:
 
 
 @functools.lru_cache(1)
-def _memory(steps: int, vision: Vision) -> tuple[Sight, Record, NDArray[np.float32]]:
+def _memory(steps: int, vision: Vision) -> tuple[FrameBuffer, RolloutBuffer, NDArray[np.float32]]:
     """Room to play so many steps in, used again: the system clears memory before it gives it away."""
-    return new_sight(vision), new_record(steps, vision), np.zeros(steps, np.float32)
+    return new_frame_buffer(vision), new_rollout_buffer(steps, vision), np.zeros(steps, np.float32)

@@ -30,24 +30,24 @@ class SharedAgent:
         self._layout = [(name, array.shape, array.dtype.str) for name, array in weights.items()]
         self._size = sum(array.nbytes for array in weights.values())
         self._memory: Any = CONTEXT.RawArray(c_byte, 2 * self._size)
-        self._published: Any = CONTEXT.RawValue(c_int64, 0)
+        self._version: Any = CONTEXT.RawValue(c_int64, 0)
         for _ in range(2):
             self.publish(weights)
 
     def __repr__(self) -> str:
-        return f"SharedAgent({self.agent(self.published)}, published {self.published} times)"
+        return f"SharedAgent({self.agent(self.version)}, published {self.version} times)"
 
     @property
-    def published(self) -> int:
+    def version(self) -> int:
         """How often weights have been published so far: the number of the newest."""
-        return self._published.value
+        return self._version.value
 
     def publish(self, weights: Mapping[str, Array]) -> None:
         """Copy these weights over the older set; they are the newest now."""
-        number = self.published + 1
+        number = self.version + 1
         for name, array in self.agent(number).network.weights.items():
             array[...] = weights[name]
-        self._published.value = number
+        self._version.value = number
 
     def agent(self, number: int) -> Agent:
         """The agent of the `number`-th weights published: they stay until two more have been."""

@@ -18,7 +18,7 @@ from typing import Any
 from pongrad.games.emulator import Emulator, Game
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
-from pongrad.playing.play import Hand, Rollout, Stretch, next_game, play, play_on
+from pongrad.playing.play import Rollout, Segment, SerialisedRollouts, next_game, play, play_on
 from pongrad.playing.shared import CONTEXT, SharedAgent
 
 PIECE = 500
@@ -81,9 +81,9 @@ class Workers:
         for worker in self._team:
             worker.kill()
 
-    def finish(
+    def collect_episodes(
         self, games: Sequence[Game], stopping: Callable[[], bool] = lambda: False
-    ) -> Iterator[list[Stretch]]:
+    ) -> Iterator[list[Segment]]:
         """Play whole games to their ends with the newest weights, sharing them out in pieces.
 
         Two games a worker are under way, and the next piece is always of the one furthest from its end, so
@@ -95,7 +95,7 @@ class Workers:
             stopping: asked ten times a second whether to break off.
 
         Yields:
-            Each game's one stretch, in the order given, as soon as it can be had.
+            Each game's one segment, in the order given, as soon as it can be had.
 
         Raises:
             Interrupted: `stopping` said so.
@@ -104,7 +104,7 @@ class Workers:
         pieces: list[list[Rollout]] = [[] for _ in games]
         waiting = dict(enumerate(games))  # nobody is playing these
         done: dict[int, Game] = {}
-        weights = self._shared.published
+        weights = self._shared.version
 
         def next_piece() -> _Task | None:
             begun = [i for i in range(len(games)) if i not in done][: 2 * len(self._team)]
@@ -126,13 +126,13 @@ class Workers:
                 pieces[next_out] = []
                 next_out += 1
 
-    def advance(
+    def collect_steps(
         self,
         games: Sequence[Game],
         steps: int,
         times: int | None = None,
         stopping: Callable[[], bool] = lambda: False,
-    ) -> Iterator[list[list[Stretch]]]:
+    ) -> Iterator[list[list[Segment]]]:
         """Play all games on for exactly so many steps, and again, and again; see `play.play_on`.
 
         While somebody learns from what is yielded the workers play on, so they are one set of weights
@@ -150,19 +150,19 @@ class Workers:
             stopping: asked ten times a second whether to break off.
 
         Yields:
-            The stretches played in the place of each game.
+            The segments played in the place of each game.
 
         Raises:
             Interrupted: `stopping` said so.
             WorkersDied: again and again, of the same piece.
         """
         games = list(games)
-        behind = self._shared.published - 1
+        behind = self._shared.version - 1
         dealt = out = 0  # places dealt, and times yielded
-        played: dict[int, list[Stretch]] = {}
+        played: dict[int, list[Segment]] = {}
         most = max(1, len(games) // (2 * len(self._team)))
 
-        def next_hand() -> _Task | None:
+        def next_batch() -> _Task | None:
             nonlocal dealt
             time, first = divmod(dealt, len(games))
             if time == times or time > out + 1:
@@ -174,15 +174,15 @@ class Workers:
             if not places:
                 return None
             dealt = places.stop
-            hand = [games[place % len(games)] for place in places]
-            return places, behind + time, (play_on, hand, steps, len(games))
+            batch = [games[place % len(games)] for place in places]
+            return places, behind + time, (play_on, batch, steps, len(games))
 
-        def take(places: range, answer: Hand) -> None:
-            for place, stretches in zip(places, answer.stretches(), strict=True):
-                played[place] = stretches
-                games[place % len(games)] = next_game(stretches[-1][1], len(games))
+        def take(places: range, answer: SerialisedRollouts) -> None:
+            for place, segments in zip(places, answer.segments(), strict=True):
+                played[place] = segments
+                games[place % len(games)] = next_game(segments[-1][1], len(games))
 
-        for _ in self._deal(next_hand, take, stopping, ahead=1):
+        for _ in self._deal(next_batch, take, stopping, ahead=1):
             places = range(out * len(games), (out + 1) * len(games))
             if all(place in played for place in places):
                 yield [played.pop(place) for place in places]
@@ -230,14 +230,14 @@ class Workers:
                 if keys:  # nobody waits any more for what it is doing
                     worker.kill()
 
-    def try_on(self, games: Sequence[Game]) -> None:
+    def validate_states(self, games: Sequence[Game]) -> None:
         """Let a worker take up games that come from a file.
 
         Raises:
             ValueError: the emulator cannot take them up.
             WorkersDied: of taking them up.
         """
-        self.ask(_try_on, [games])
+        self.ask(_validate_states, [games])
 
     def ask(self, function: Callable[..., Any], *shares: Sequence[Any]) -> list[Any]:
         """What `function(agent, *args, emulator)` gives, in as many workers at once as there are shares.
@@ -245,7 +245,7 @@ class Workers:
         As `map` does, it takes one of `args` from each of `shares`: the first worker gets their first items.
         """
         everything = list(zip(*shares, strict=True)) or [()]
-        tasks = iter([(i, self._shared.published, (function, *args)) for i, args in enumerate(everything)])
+        tasks = iter([(i, self._shared.version, (function, *args)) for i, args in enumerate(everything)])
         answers: dict[int, Any] = {}
         for _ in self._deal(lambda: next(tasks, None), answers.__setitem__):
             pass
@@ -363,7 +363,7 @@ def spawn(target: Callable[..., None], args: tuple[Any, ...], name: str) -> tupl
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _try_on(agent: Agent, games: Sequence[Game], emulator: Emulator) -> None:
+def _validate_states(agent: Agent, games: Sequence[Game], emulator: Emulator) -> None:
     for game in games:
         emulator.check(game)
 

@@ -24,7 +24,7 @@ from pongrad.games.randomness import Purpose
 from pongrad.learning.learners import Learner, first_games, new_agent, new_learner, play_for
 from pongrad.learning.recipes import Classic, Fast, Recipe
 from pongrad.network.agent import Agent
-from pongrad.playing.play import Stretch, next_game
+from pongrad.playing.play import Segment, next_game
 from pongrad.playing.shared import SharedAgent
 from pongrad.playing.workers import Workers
 
@@ -124,7 +124,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 Recorded = list[tuple[Game, list[int], Game]]
-"""Of each stretch the game before it, the actions (Gymnasium's numbers), and the game after it."""
+"""Of each segment the game before it, the actions (Gymnasium's numbers), and the game after it."""
 
 
 class _Played:
@@ -146,15 +146,15 @@ class _Played:
         self._recorded: Recorded = []
         games = first_games(config, Purpose.BENCHMARK)
         for number, played in enumerate(self._play(None)):
-            for place, stretches in enumerate(played):
-                for rollout, after in stretches:
+            for place, segments in enumerate(played):
+                for rollout, after in segments:
                     if 1 <= number <= updates:
                         actions = [agent.actions[action] for action in rollout.actions]
                         self._recorded.append((games[place], actions, after))
                     games[place] = next_game(after, len(games))
         self._frames = FRAMES_A_STEP * sum(len(actions) for _, actions, _ in self._recorded)
 
-    def _play(self, learner: Learner | None) -> Iterator[list[list[Stretch]]]:
+    def _play(self, learner: Learner | None) -> Iterator[list[list[Segment]]]:
         games = first_games(self._config, Purpose.BENCHMARK)
         everything = play_for(learner, self._config, self._team, games, 1 + self._updates + 1)
         for number, played in enumerate(everything):
@@ -182,11 +182,11 @@ def replay(agent: Agent, recorded: Recorded, emulator: Emulator) -> float:
     """
     frames, seconds = 0, 0.0
     for game, actions, after in recorded:
-        delays = emulator.delays(game, len(actions))
+        sticky_frames = emulator.sticky_frames(game, len(actions))
         start = time.perf_counter()
         emulator.restore(game)
-        for action, delay in zip(actions, delays, strict=True):
-            emulator.act(action, delay)
+        for action, sticky in zip(actions, sticky_frames, strict=True):
+            emulator.act(action, sticky)
         seconds += time.perf_counter() - start
         assert emulator.save() == after.emulator, "went another way"
         frames += FRAMES_A_STEP * len(actions)

@@ -36,7 +36,7 @@ from pongrad.learning.recipes import RECIPES, Recipe
 from pongrad.network.agent import Agent
 from pongrad.runs.tensorboard import EventFile
 
-CHECKPOINT_FORMAT = "pongrad-checkpoint-7"
+CHECKPOINT_FORMAT = "pongrad-checkpoint-8"
 CHECKPOINTS_KEPT = 3
 _METRICS = {"update", "frames", "games", "seconds", "mean_score_100"}
 PACKAGES = ("pongrad", "ale-py", "gymnasium", "numpy", "numba")
@@ -104,15 +104,15 @@ class Checkpoint:
     """All that is needed to go on with a run as if it had never stopped; taken between two updates.
 
     Attributes:
-        learning: what decides what is learned, as `Recipe.learning` has it.
+        hyperparameters: what decides what is learned, as `Recipe.hyperparameters` has it.
         progress: how far the run has come; every schedule follows from it.
         weights: what has been learned.
-        weights_before: what had been, one update ago: some play on with them, see `Workers.advance`.
+        weights_before: what had been, one update ago: some play on with them, see `Workers.collect_steps`.
         optimiser: what the optimiser remembers.
         games: as they stand.
     """
 
-    learning: dict[str, Any]
+    hyperparameters: dict[str, Any]
     progress: Progress
     weights: Tensors
     weights_before: Tensors
@@ -126,7 +126,7 @@ class Checkpoint:
             first: what the run began with, which must be of the same kind.
             pixels: of the screen as the agent sees it.
         """
-        if self.learning != first.learning:
+        if self.hyperparameters != first.hyperparameters:
             raise ValueError("it is of another run than config.json")
         _check_alike("weights", self.weights, first.weights)
         _check_alike("weights before", self.weights_before, first.weights)
@@ -263,7 +263,7 @@ class RunFolder:
             tensors |= {f"games.{i}.{name}": array for name, array in game.arrays().items()}
         metadata = {
             "format": CHECKPOINT_FORMAT,
-            "learning": checkpoint.learning,
+            "hyperparameters": checkpoint.hyperparameters,
             "progress": progress,
             "games": [game.numbers() for game in checkpoint.games],
         }
@@ -301,7 +301,7 @@ class RunFolder:
                 for i, numbers in enumerate(metadata["games"])
             ]
             checkpoint = Checkpoint(
-                metadata["learning"],
+                metadata["hyperparameters"],
                 Progress.from_json(metadata["progress"]),
                 _with_prefix(tensors, "weights."),
                 _with_prefix(tensors, "weights_before."),

@@ -21,7 +21,7 @@ from pongrad.ground.errors import UserError
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
 from pongrad.learning.recipes import Recipe, flag
 from pongrad.network.agent import Agent
-from pongrad.playing.play import Stretch
+from pongrad.playing.play import Segment
 from pongrad.playing.shared import SharedAgent
 from pongrad.playing.workers import Interrupted, Workers, WorkersDied, cores
 from pongrad.runs.folder import Checkpoint, Progress, RunFolder
@@ -127,7 +127,7 @@ class Training:
         """
         with Workers(self.shared, self.workers) as workers:
             if self._saved is not None:
-                self._try_on(workers)
+                self._validate_states(workers)
             with new_view(self.folder, self.config, self.shared) as view:
                 self._run(workers, stopping, view)
 
@@ -154,14 +154,14 @@ class Training:
             raise died
         view.end(self.progress, stopping.asked())
 
-    def _try_on(self, workers: Workers) -> None:
+    def _validate_states(self, workers: Workers) -> None:
         """Have games that come from a file taken up where a crash costs nothing."""
         try:
-            workers.try_on(self.games)
+            workers.validate_states(self.games)
         except ValueError as error:
             raise self.folder.damaged_checkpoint(error) from error
 
-    def _one_update(self, play: Iterator[Sequence[Sequence[Stretch]]], view: View) -> None:
+    def _one_update(self, play: Iterator[Sequence[Sequence[Segment]]], view: View) -> None:
         """Wait for what the next update is to learn from, and learn."""
         progress = self.progress
         start = time.monotonic()
@@ -171,7 +171,7 @@ class Training:
             self.shared.publish(self.agent.network.weights)
         if not all(map(math.isfinite, losses.values())):
             raise self._not_finite("the losses")
-        rollouts = [rollout for stretches in played for rollout, _ in stretches]
+        rollouts = [rollout for segments in played for rollout, _ in segments]
         frames = FRAMES_A_STEP * sum(len(rollout) for rollout in rollouts)
         progress.update += 1
         progress.frames += frames
@@ -238,8 +238,8 @@ class Training:
 
     def _checkpoint(self) -> Checkpoint:
         weights, state = self.agent.network.weights, self.learner.optimiser.state
-        before = self.shared.agent(self.shared.published - 1).network.weights
-        return Checkpoint(self.config.learning, self.progress, weights, before, state, self.games)
+        before = self.shared.agent(self.shared.version - 1).network.weights
+        return Checkpoint(self.config.hyperparameters, self.progress, weights, before, state, self.games)
 
     def _check_finite(self) -> None:
         """Raise UserError if weights or gradients (the optimiser's state has met them all) are not finite.
@@ -258,7 +258,7 @@ class Training:
         kept = "nothing was saved" if self._saved is None else f"update {self._saved} is kept"
         return UserError(
             f"{what} are no longer finite numbers at update {self.progress.update}; {kept}: start a new run "
-            f"with a --learning-rate below {self.config.learning['learning_rate']:g}"
+            f"with a --learning-rate below {self.config.hyperparameters['learning_rate']:g}"
         )
 
     def summary(self) -> dict[str, Any]:
@@ -324,12 +324,12 @@ def speeds(updates: Iterable[tuple[float, int, float]]) -> tuple[float, float]:
     return frames / seconds, emulator_seconds / seconds
 
 
-def _finished(played: Sequence[Sequence[Stretch]]) -> list[Game]:
+def _finished(played: Sequence[Sequence[Segment]]) -> list[Game]:
     """The games that have ended, in the order of the step at which they did, then of their numbers."""
     ended: list[tuple[int, int, Game]] = []
-    for stretches in played:
+    for segments in played:
         step = 0
-        for rollout, game in stretches:
+        for rollout, game in segments:
             step += len(rollout)
             if game.over:
                 ended.append((step, game.number, game))
@@ -337,9 +337,9 @@ def _finished(played: Sequence[Sequence[Stretch]]) -> list[Game]:
 
 
 def _check_same_learning(before: Recipe, now: Recipe) -> None:
-    for name, value in before.learning.items():
-        if now.learning[name] != value:
+    for name, value in before.hyperparameters.items():
+        if now.hyperparameters[name] != value:
             raise UserError(
-                f"{flag(name)} {now.learning[name]} differs from the run's {value}: "
+                f"{flag(name)} {now.hyperparameters[name]} differs from the run's {value}: "
                 "resume without it, or start a new run"
             )

@@ -22,8 +22,8 @@ from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
 from pongrad.runs import stages
 from pongrad.runs.folder import RunFolder
-from pongrad.views.watch import runs
-from pongrad.views.web import Hall
+from pongrad.views.watch import run_length_encoding
+from pongrad.views.web import Broadcaster
 
 FRAME = 3
 """The first byte of what is sent in binary."""
@@ -118,12 +118,12 @@ class Opponent:
 
     def decide(self, screen: NDArray[np.uint8]) -> Action:
         """What it does for the next four frames."""
-        name = self._agent.action_names[self._agent.decide(self._agent.vision.eyes(screen))]
+        name = self._agent.action_names[self._agent.decide(self._agent.vision.preprocessing_args(screen))]
         return getattr(Action, name)
 
 
 class Play:
-    """The show of a duel; see `web.Show`."""
+    """The show of a duel; see `web.PageSource`."""
 
     def __init__(self, opponents: Sequence[tuple[str, Path]], seed: int = 0) -> None:
         """Set up the table.
@@ -142,10 +142,10 @@ class Play:
         self._move, self._serve, self._paused = 0, 0, False
         self._frames, self._answer = 0, Action.NOOP
         self._changed = asyncio.Event()
-        self._hall: Hall | None = None
+        self._broadcaster: Broadcaster | None = None
         self._problem = ""
 
-    def obey(self, command: dict[str, Any]) -> None:
+    def handle(self, command: dict[str, Any]) -> None:
         """Take one of the page's commands.
 
         {"move": 1 | 0 | -1}, {"serve": 1}, {"pause": true | false}, {"rematch": 1} or {"opponent": number}.
@@ -184,28 +184,28 @@ class Play:
         self._paused, self._frames, self._serve = False, 0, 0
 
     def _tell(self) -> None:
-        if self._hall:
-            self._hall.tell(
+        if self._broadcaster:
+            self._broadcaster.tell(
                 "status",
                 {"paused": self._paused, "opponent": self._chosen, "over": self._duel.over,
                  "points": self._duel.points, "problem": self._problem},
             )  # fmt: skip
 
-    async def run(self, hall: Hall) -> None:
+    async def run(self, broadcaster: Broadcaster) -> None:
         """Play frame after frame, 60 a second, as long as somebody sees them."""
-        self._hall = hall
-        hall.tell("hello", {"mode": "play", "opponents": [name for name, _ in self._opponents]})
+        self._broadcaster = broadcaster
+        broadcaster.tell("hello", {"mode": "play", "opponents": [name for name, _ in self._opponents]})
         self._tell()
         due = time.monotonic()
         while True:
-            await hall.somebody()
+            await broadcaster.wait_for_viewers()
             self._changed.clear()
             if self._paused or self._duel.over:
                 await self._changed.wait()
-            elif not hall.has_room:
+            elif not broadcaster.has_room:
                 await asyncio.sleep(0.005)
             else:
-                self._frame(hall)
+                self._frame(broadcaster)
                 now = time.monotonic()
                 due = max(due + _PERIOD, now - _PERIOD)
                 following = min(due, now + _LONGEST_PERIOD)
@@ -215,7 +215,7 @@ class Play:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), max(0.0, following - time.monotonic()))
 
-    def _frame(self, hall: Hall) -> None:
+    def _frame(self, broadcaster: Broadcaster) -> None:
         duel = self._duel
         if self._frames % FRAMES_A_STEP == 0:
             self._answer = self._opponent.decide(duel.screen)
@@ -223,7 +223,7 @@ class Play:
         duel.act(self._move, self._answer, serve=self._serve > 0)
         self._serve = max(0, self._serve - 1)
         self._frames += 1
-        hall.show(bytes([FRAME, *duel.points, 0]) + runs(duel.picture()))
+        broadcaster.show(bytes([FRAME, *duel.points, 0]) + run_length_encoding(duel.picture()))
         if duel.points != before:
             self._tell()
 

@@ -68,28 +68,30 @@ def _serve(pipe: Any, listening: socket.socket, shared: SharedAgent, path: Path)
 
 
 async def _until_closed(pipe: Any, listening: socket.socket, shared: SharedAgent, path: Path) -> None:
-    ended, hall = asyncio.Event(), web.Hall()
+    ended, broadcaster = asyncio.Event(), web.Broadcaster()
 
     def end() -> None:
         asyncio.get_running_loop().remove_reader(pipe.fileno())
-        hall.tell("ended", {"text": f"The training has ended. To go on watching: pongrad watch {path}"})
+        broadcaster.tell(
+            "ended", {"text": f"The training has ended. To go on watching: pongrad watch {path}"}
+        )
         ended.set()
 
     asyncio.get_running_loop().add_reader(pipe.fileno(), end)
-    agent = shared.agent(shared.published).copy()
+    agent = shared.agent(shared.version).copy()
     show = Watch(agent, path.name, RunFolder(path), share=SHARE)
-    copying = asyncio.create_task(_copy_newest(shared, agent, hall))
-    await web.serve(show, listening, web.LOOPBACK, hall, ended)
+    copying = asyncio.create_task(_copy_newest(shared, agent, broadcaster))
+    await web.serve(show, listening, web.LOOPBACK, broadcaster, ended)
     copying.cancel()
 
 
-async def _copy_newest(shared: SharedAgent, agent: Agent, hall: web.Hall) -> None:
+async def _copy_newest(shared: SharedAgent, agent: Agent, broadcaster: web.Broadcaster) -> None:
     """Give the agent the newest weights again and again, while there are viewers.
 
     The newest weights stay as they are until two more updates have ended, which is long after the copying.
     """
     while True:
-        await hall.somebody()
-        for name, weights in shared.agent(shared.published).network.weights.items():
+        await broadcaster.wait_for_viewers()
+        for name, weights in shared.agent(shared.version).network.weights.items():
             agent.network.weights[name][...] = weights
         await asyncio.sleep(SECONDS_BETWEEN_COPIES)

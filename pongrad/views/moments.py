@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games.emulator import LONGEST_GAME, Emulator, Game
-from pongrad.network.acting import decide, new_record
+from pongrad.network.acting import new_rollout_buffer, policy_step
 from pongrad.network.agent import Agent
 from pongrad.network.layers import Array
 from pongrad.network.policy import probability_up, softmax
-from pongrad.vision.preprocessing import new_sight
+from pongrad.vision.preprocessing import new_frame_buffer
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +53,23 @@ def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
         emulator: any emulator of the game's cartridge; nobody else may use it meanwhile.
     """
     emulator.restore(game)
-    vision, sight = agent.vision, new_sight(agent.vision)
-    eyes, mind = vision.eyes(emulator.screen), agent.mind(game.stream, agent.greedy)
+    vision, frame_buffer = agent.vision, new_frame_buffer(agent.vision)
+    preprocessing_args, policy_args = (
+        vision.preprocessing_args(emulator.screen),
+        agent.policy_args(game.stream, agent.greedy),
+    )
     won = lost = 0
-    for step, delay in enumerate(emulator.delays(game, LONGEST_GAME)):
+    for step, sticky in enumerate(emulator.sticky_frames(game, LONGEST_GAME)):
         if emulator.over():
             return
-        offsets, pixels, values, *_ = record = new_record(1, vision)
-        action = decide(eyes, vision.view, True, sight, mind, step, record, 0)
+        offsets, pixels, values, *_ = rollout_buffer = new_rollout_buffer(1, vision)
+        action = policy_step(
+            preprocessing_args, vision.input_args, True, frame_buffer, policy_args, step, rollout_buffer, 0
+        )
         hidden, probabilities, value = think(agent, pixels[: offsets[1]], values[: offsets[1]])
         inputs = np.zeros(vision.size, np.float32)
         inputs[pixels[: offsets[1]]] = values[: offsets[1]]
-        reward, frames = emulator.film(agent.actions[action], delay)
+        reward, frames = emulator.film(agent.actions[action], sticky)
         won, lost = won + max(reward, 0), lost + max(-reward, 0)
         seen = inputs[: vision.channels * vision.pixels].reshape(-1, *vision.shape)
         yield Moment(step, seen, hidden, probabilities, value, action, frames, won, lost)

@@ -19,7 +19,7 @@ from pongrad.network.agent import Agent
 from pongrad.runs.folder import RunFolder
 from pongrad.views.moments import Moment, moments
 from pongrad.views.pictures import neurons
-from pongrad.views.web import Hall
+from pongrad.views.web import Broadcaster
 
 SPEEDS = {"slow": 3.75, "real": 15.0, "fast": 60.0}
 """Steps a second; fast shows only the last of a step's four frames."""
@@ -33,7 +33,7 @@ _CURVE_POINTS = 400
 
 
 class Watch:
-    """Plays an agent and shows it; see `web.Show`."""
+    """Plays an agent and shows it; see `web.PageSource`."""
 
     def __init__(
         self, agent: Agent, name: str, folder: RunFolder | None, seed: int = 0, share: float | None = None
@@ -51,9 +51,9 @@ class Watch:
         self._seed, self._share = seed, share
         self._speed, self._paused, self._steps = "real", False, 0
         self._changed = asyncio.Event()
-        self._hall: Hall | None = None
+        self._broadcaster: Broadcaster | None = None
 
-    def obey(self, command: dict[str, Any]) -> None:
+    def handle(self, command: dict[str, Any]) -> None:
         """{"speed": "slow" | "real" | "fast"}, {"pause": true | false} or {"step": 1}."""
         match command:
             case {"speed": str(speed), **rest} if speed in SPEEDS and not rest:
@@ -65,44 +65,44 @@ class Watch:
             case _:
                 raise ValueError(command)
         self._changed.set()
-        if self._hall:
-            self._hall.tell("status", self._status())
+        if self._broadcaster:
+            self._broadcaster.tell("status", self._status())
 
     def _status(self) -> dict[str, Any]:
         return {"speed": self._speed, "paused": self._paused}
 
-    async def run(self, hall: Hall) -> None:
+    async def run(self, broadcaster: Broadcaster) -> None:
         """Show game after game."""
-        self._hall = hall
+        self._broadcaster = broadcaster
         agent = self._agent
-        hall.tell(
+        broadcaster.tell(
             "hello",
             {"mode": "watch", "name": self._name, "game": agent.game, "shape": agent.vision.shape,
              "channels": agent.vision.channels, "units": agent.network.weights["W1"].shape[1],
              "actions": agent.action_names},
         )  # fmt: skip
-        hall.tell("status", self._status())
-        news = asyncio.create_task(self._tell_news(hall))
+        broadcaster.tell("status", self._status())
+        news = asyncio.create_task(self._tell_news(broadcaster))
         try:
-            await self._play(hall)
+            await self._play(broadcaster)
         finally:
             news.cancel()
 
-    async def _play(self, hall: Hall) -> None:
-        await hall.somebody()
+    async def _play(self, broadcaster: Broadcaster) -> None:
+        await broadcaster.wait_for_viewers()
         playing = self._games(Emulator(self._agent.game))
         due, used = time.monotonic(), time.process_time()
         while True:
-            await hall.somebody()
+            await broadcaster.wait_for_viewers()
             if self._paused and not self._steps:
                 self._changed.clear()
                 await self._changed.wait()
-            elif not hall.has_room:
+            elif not broadcaster.has_room:
                 await asyncio.sleep(0.02)
             else:
                 self._steps = 0
                 number, moment = next(playing)
-                hall.show(encode(number, moment, whole=self._speed != "fast"))
+                broadcaster.show(encode(number, moment, whole=self._speed != "fast"))
                 cost, used = time.process_time() - used, time.process_time()
                 period = 1 / SPEEDS[self._speed]
                 if self._share:
@@ -117,17 +117,17 @@ class Watch:
                 yield game.number, moment
             game = game.successor(1)
 
-    async def _tell_news(self, hall: Hall) -> None:
+    async def _tell_news(self, broadcaster: Broadcaster) -> None:
         """Tell now and then what the run has come to, and what the neurons look like by now."""
         shown = b""
         while True:
-            await hall.somebody()
+            await broadcaster.wait_for_viewers()
             if self._folder:
-                hall.tell("run", run_news(self._folder))
+                broadcaster.tell("run", run_news(self._folder))
             weights = neurons_message(self._agent)
             if shown != weights:
                 shown = weights
-                hall.tell("neurons", weights)
+                broadcaster.tell("neurons", weights)
             await asyncio.sleep(_SECONDS_BETWEEN_NEWS)
 
 
@@ -186,10 +186,10 @@ def encode(number: int, moment: Moment, whole: bool) -> bytes:
     )  # fmt: skip
     parts = [head, on.astype("<u2").tobytes(), flat[on].astype(np.int8).tobytes()]
     parts += [moment.probabilities.astype("<f4").tobytes(), moment.hidden.astype("<f4").tobytes()]
-    return b"".join(parts + [runs(frame) for frame in frames])
+    return b"".join(parts + [run_length_encoding(frame) for frame in frames])
 
 
-def runs(frame: NDArray[np.uint8]) -> bytes:
+def run_length_encoding(frame: NDArray[np.uint8]) -> bytes:
     """A frame [height, width, 3] as runs of one colour: their number, lengths and colours, see `encode`."""
     pixels = frame.reshape(-1, 3)
     words = pixels.astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)

@@ -1,7 +1,7 @@
 """The web server behind the page: three files, one WebSocket, and viewers that can never hold anything up.
 
 It answers only to pages it served itself: foreign Origin and Host headers are refused. From a page it takes
-one of a few short commands, never a path or code; whoever sends anything else is shown the door.
+one of a few short commands, never a path or code; any other message closes the connection.
 """
 
 import asyncio
@@ -93,7 +93,7 @@ class Viewer:
                     await websocket.send_bytes(message)
 
 
-class Hall:
+class Broadcaster:
     """All viewers together.
 
     Attributes:
@@ -106,7 +106,7 @@ class Hall:
         self._last: bytes | None = None
         self._filled = asyncio.Event()
 
-    async def somebody(self) -> None:
+    async def wait_for_viewers(self) -> None:
         """Wait until somebody looks."""
         while not self.viewers:
             self._filled.clear()
@@ -141,13 +141,13 @@ class Hall:
         self._filled.set()
 
 
-class Show(Protocol):
+class PageSource(Protocol):
     """What a page shows."""
 
-    async def run(self, hall: Hall) -> None:
-        """Show it, to the end of all days."""
+    async def run(self, broadcaster: Broadcaster) -> None:
+        """Show it until cancelled."""
 
-    def obey(self, command: dict[str, Any]) -> None:
+    def handle(self, command: dict[str, Any]) -> None:
         """Do what a viewer asks for.
 
         Raises:
@@ -193,7 +193,7 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def app(show: Show, hall: Hall, host: str) -> ASGIApp:
+def app(show: PageSource, broadcaster: Broadcaster, host: str) -> ASGIApp:
     """The page of a show, as it is served on this host."""
     page = files("pongrad.views") / "page"
 
@@ -203,16 +203,16 @@ def app(show: Show, hall: Hall, host: str) -> ASGIApp:
 
     async def meet(websocket: WebSocket) -> None:
         await websocket.accept()
-        if len(hall.viewers) >= MOST_VIEWERS:
+        if len(broadcaster.viewers) >= MOST_VIEWERS:
             await websocket.close(1013, "too many viewers")
             return
         viewer = Viewer()
-        hall.enter(viewer)
+        broadcaster.enter(viewer)
         sending = asyncio.create_task(viewer.send(websocket))
         try:
             await _listen(websocket, viewer, show)
         finally:
-            hall.viewers.discard(viewer)
+            broadcaster.viewers.discard(viewer)
             sending.cancel()
             with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                 await sending
@@ -221,7 +221,7 @@ def app(show: Show, hall: Hall, host: str) -> ASGIApp:
     return _Guard(Starlette(routes=[*routes, WebSocketRoute("/socket", meet)]), host)
 
 
-async def _listen(websocket: WebSocket, viewer: Viewer, show: Show) -> None:
+async def _listen(websocket: WebSocket, viewer: Viewer, show: PageSource) -> None:
     """Do what the page asks for, until it closes or talks nonsense."""
     async for text in _texts(websocket):
         try:
@@ -229,7 +229,7 @@ async def _listen(websocket: WebSocket, viewer: Viewer, show: Show) -> None:
             if command == {"drew": 1}:
                 viewer.drew()
             elif isinstance(command, dict):
-                show.obey(command)
+                show.handle(command)
             else:
                 raise ValueError
         except (ValueError, RecursionError):
@@ -264,11 +264,15 @@ def url(listening: socket.socket) -> str:
 
 
 async def serve(
-    show: Show, listening: socket.socket, host: str, hall: Hall, ended: asyncio.Event | None = None
+    show: PageSource,
+    listening: socket.socket,
+    host: str,
+    broadcaster: Broadcaster,
+    ended: asyncio.Event | None = None,
 ) -> None:
     """Serve a show's page until Ctrl-C, or until `ended` is set."""
     config = uvicorn.Config(
-        app(show, hall, host),
+        app(show, broadcaster, host),
         log_level="critical",
         ws="websockets-sansio",
         ws_max_size=LONGEST_COMMAND,
@@ -279,7 +283,7 @@ async def serve(
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listening]))
-    others = [asyncio.create_task(show.run(hall))]
+    others = [asyncio.create_task(show.run(broadcaster))]
     if ended:
         others.append(asyncio.create_task(_true(ended)))
     await asyncio.wait([serving, *others], return_when=asyncio.FIRST_COMPLETED)

@@ -47,7 +47,7 @@ class Inputs:
             np.concatenate([part.values for part in parts]),
         )
 
-    def stretch(self, start: int, end: int) -> "Inputs":
+    def slice(self, start: int, end: int) -> "Inputs":
         """Steps `start` to `end`, `end` not included; pixels and values are views."""
         first, last = self.offsets[start], self.offsets[end]
         return Inputs(self.offsets[start : end + 1] - first, self.pixels[first:last], self.values[first:last])

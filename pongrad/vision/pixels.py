@@ -6,16 +6,16 @@ from numpy.typing import NDArray
 from pongrad.ground.compiled import compiled
 from pongrad.vision.inputs import Pixels, Values
 
-Eyes = tuple[NDArray[np.uint64], NDArray[np.bool_], int, int, int, bool]
+PreprocessingArgs = tuple[NDArray[np.uint64], NDArray[np.bool_], int, int, int, bool]
 """A screen and how it is looked at, see `active_pixels`."""
 
 
 @compiled()
-def active_pixels(eyes: Eyes, room: Pixels, out: Pixels) -> int:
+def active_pixels(preprocessing_args: PreprocessingArgs, room: Pixels, out: Pixels) -> int:
     """Write the pixels that are on to `out`, ascending; return how many they are.
 
     Args:
-        eyes: what to look at and how, see `vision.Vision.eyes`:
+        preprocessing_args: what to look at and how, see `vision.Vision.preprocessing_args`:
             words: uint64 [height, width / 8], the screen, eight 8-bit colours a word (little-endian);
             is_on: bool [256], True for the colours that are not background;
             top, bottom, stride: rows top, top + stride, ... below bottom, and every stride-th column;
@@ -23,7 +23,7 @@ def active_pixels(eyes: Eyes, room: Pixels, out: Pixels) -> int:
         room: uint16 [at least the pixels of the processed screen], to write in; what it held is lost.
         out: uint16 [pixels of the processed screen].
     """
-    words, is_on, top, bottom, stride, only_outline = eyes
+    words, is_on, top, bottom, stride, only_outline = preprocessing_args
     on = room if only_outline else out
     pixels_a_word = 8 // stride
     columns = words.shape[1]

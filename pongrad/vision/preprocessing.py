@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from pongrad.ground.compiled import compiled
 from pongrad.vision.inputs import Pixels, Values
-from pongrad.vision.pixels import Eyes, difference, side_by_side
+from pongrad.vision.pixels import PreprocessingArgs, difference, side_by_side
 from pongrad.vision.relative_offsets import MOST_POINTS, offsets_in_space, offsets_in_time, points
 
-View = tuple[bool, int, bool, int, int]
+InputArgs = tuple[bool, int, bool, int, int]
 """What the network is given of two screens, see `observe`."""
 
-Sight = tuple[NDArray[np.uint16], NDArray[np.int64]]
+FrameBuffer = tuple[NDArray[np.uint16], NDArray[np.int64]]
 """The pixels of two screens: uint16 [2, size], and how many, int64 [2].
 
 Row `step % 2` holds the pixels that are on in the screen of this step, the other those of the step before.
@@ -87,22 +87,22 @@ class Vision:
         return self.channels * self.pixels + pairs * (2 * rows - 1)
 
     @property
-    def view(self) -> View:
+    def input_args(self) -> InputArgs:
         """What the network is given of two screens, as `observe` takes it."""
         return self.pair, self.strip_width, self.offsets_in_time, *self.shape
 
-    def eyes(self, screen: NDArray[np.uint8]) -> Eyes:
+    def preprocessing_args(self, screen: NDArray[np.uint8]) -> PreprocessingArgs:
         """This vision on the emulator's own screen, uint8 [210, 160] of palette indices.
 
         What the array holds counts when the pixels are looked for.
         """
-        return self._eyes(screen, self._palette_is_on)
+        return self._preprocessing_args(screen, self._palette_is_on)
 
-    def eyes_rgb(self, screen: NDArray[np.uint8]) -> Eyes:
+    def preprocessing_args_rgb(self, screen: NDArray[np.uint8]) -> PreprocessingArgs:
         """This vision on a copy of Gymnasium's screen, uint8 [210, 160, 3]."""
-        return self._eyes(screen[:, :, 0].copy(), self._red_is_on)
+        return self._preprocessing_args(screen[:, :, 0].copy(), self._red_is_on)
 
-    def _eyes(self, screen: NDArray[np.uint8], is_on: NDArray[np.bool_]) -> Eyes:
+    def _preprocessing_args(self, screen: NDArray[np.uint8], is_on: NDArray[np.bool_]) -> PreprocessingArgs:
         return screen.view(np.uint64), is_on, self.top, self.bottom, self.stride, self.outline
 
     @cached_property
@@ -114,28 +114,30 @@ class Vision:
         return ~np.isin(np.arange(256), self.background_red)
 
 
-def new_sight(vision: Vision) -> Sight:
+def new_frame_buffer(vision: Vision) -> FrameBuffer:
     """Room for the pixels of two screens."""
     return np.zeros((2, vision.pixels), np.uint16), np.zeros(2, np.int64)
 
 
 @compiled()
-def observe(view: View, sight: Sight, step: int, pixels: Pixels, values: Values) -> int:
+def observe(
+    input_args: InputArgs, frame_buffer: FrameBuffer, step: int, pixels: Pixels, values: Values
+) -> int:
     """Write the network's sparse input at a game's step; return how many inputs are not zero.
 
     Args:
-        view: what the network is given of two screens, see `vision.Vision.view`:
+        input_args: what the network is given of two screens, see `vision.Vision.input_args`:
             pair: whether it is both side by side, or their difference;
             strip_width: columns of a strip, see `points`; 0: no relative offsets;
             in_time: whether relative offsets to the screen before are among them;
             rows, columns: of a screen.
-        sight: the pixels of the screen of this step and of the one before.
+        frame_buffer: the pixels of the screen of this step and of the one before.
         step: counts the game's steps.
         pixels: uint16, receives them.
         values: int8, receives their values.
     """
-    pair, strip_width, in_time, rows, columns = view
-    seen, counts = sight
+    pair, strip_width, in_time, rows, columns = input_args
+    seen, counts = frame_buffer
     now = seen[step % 2, : counts[step % 2]]
     before = seen[1 - step % 2, : counts[1 - step % 2]]
     count = 0  # on a game's first step nothing has moved yet
