@@ -48,7 +48,7 @@ def page(browser):
 def agent_file(new_agent, tmp_path_factory):
     """An agent that always goes down: an early stage."""
     path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
-    agent = new_agent(hidden=(20,), critic=True, vision=Vision(outline=True, pair=True))
+    agent = new_agent(hidden=(20,), critic=True, vision=Vision(corners=True, pair=True))
     agent.network.weights["W1"][:], agent.network.weights["W2"][:] = 1, -1
     agent.save(path)
     return path

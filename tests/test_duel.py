@@ -81,7 +81,7 @@ def test_the_champion_beats_one_who_does_not_move(duel):
 @pytest.fixture
 def agent_file(new_agent, tmp_path):
     """An agent that always goes down."""
-    agent = new_agent(hidden=(20,), critic=True, vision=Vision(outline=True, pair=True))
+    agent = new_agent(hidden=(20,), critic=True, vision=Vision(corners=True, pair=True))
     agent.network.weights["W1"][:], agent.network.weights["W2"][:] = 1, 0
     agent.network.weights["W2"][:, agent.action_names.index("LEFT")] = 1
     agent.save(tmp_path / "agent.safetensors")

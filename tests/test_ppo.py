@@ -248,9 +248,9 @@ def test_a_new_agent_is_undecided():
     agent = new_agent(config)
     assert agent.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
     assert agent.actions == (0, 1, 2, 3, 4, 5)
-    assert agent.vision == Vision(outline=True, pair=True, strip_width=8, offsets_in_time=True)
+    assert agent.vision == Vision(corners=True, pair=True, strip_width=8, reach=(20, 8))
     assert {name: w.shape for name, w in agent.network.weights.items()} == {
-        "W1": (12800 + 8745 + 15900, 200),
+        "W1": (12800 + 8745 + 697, 200),
         "W2": (200, 7),
     }
     assert all(w.dtype == np.float32 for w in agent.network.weights.values())

@@ -291,7 +291,10 @@ BAD_DESCRIPTIONS = {
     "a vision that is no dictionary": {"vision": [35, 195]},
     "a vision of text": {"vision": {"top": "35"}},
     "no stride": {"vision": {"stride": 0}},
-    "a vision of other types": {"vision": {"outline": "yes"}},
+    "a vision of other types": {"vision": {"corners": "yes"}},
+    "a reach of one number": {"vision": {"reach": [1]}},
+    "a reach below 0": {"vision": {"reach": [1, -1]}},
+    "a reach of text": {"vision": {"reach": ["1", "1"]}},
 }
 
 

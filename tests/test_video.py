@@ -21,7 +21,7 @@ from pongrad.vision.preprocessing import Vision
 STEPS = 300
 
 
-@pytest.mark.parametrize("vision", [Vision(), Vision(outline=True, pair=True)], ids=["change", "pair"])
+@pytest.mark.parametrize("vision", [Vision(), Vision(corners=True, pair=True)], ids=["change", "pair"])
 @pytest.mark.parametrize("greedy", [True, False])
 def test_a_game_looked_at_is_the_game_that_is_played(new_agent, new_game, emulator, vision, greedy):
     """Same inputs, actions and points, sticky actions and all; and what it makes of them is the network's."""

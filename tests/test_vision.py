@@ -18,7 +18,7 @@ from pongrad.network.policy import choose_action
 from pongrad.vision.inputs import Inputs
 from pongrad.vision.pixels import active_pixels, difference
 from pongrad.vision.preprocessing import Vision, new_frame_buffer
-from pongrad.vision.relative_offsets import MOST_POINTS, offsets_in_space, offsets_in_time, points
+from pongrad.vision.relative_offsets import MOST_POINTS, offsets_in_space, offsets_in_time
 
 # Pong's colours as (palette index, RGB), from the emulator's own palette
 FIELD = 34, (144, 72, 17)
@@ -116,21 +116,22 @@ def test_look_finds_every_pixel_that_is_on(paint, stride, top, rows):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(areas, max_size=12), st.sampled_from([1, 2, 4]))
-def test_the_outline_is_the_ends_of_vertical_runs(paint, stride):
+def test_corners_are_the_left_ones_of_the_ends_of_vertical_runs(paint, stride):
     screen = np.full((210, 160), 34, np.uint8)
     for row, column, height, width in paint:
         screen[row : row + height, column : column + width] = 14
-    vision = Vision(stride=stride, outline=True)
+    vision = Vision(stride=stride, corners=True)
     on = np.pad(screen[35:195:stride, ::stride] == 14, ((1, 1), (0, 0)))  # what is off the screen is off
-    want = on[1:-1] & ~(on[:-2] & on[2:])
+    ends = on[1:-1] & ~(on[:-2] & on[2:])
+    want = ends & ~np.pad(ends, ((0, 0), (1, 0)))[:, :-1]
     assert look(vision.preprocessing_args(screen), vision.pixels) == want.ravel().nonzero()[0].tolist()
 
 
 def test_a_pair_shows_both_screens_side_by_side():
-    vision = Vision(pair=True, outline=True)
+    vision = Vision(pair=True, corners=True)
     assert vision.size == 2 * 6400
     dots = [[(35, 0, BALL), (35, 2, PADDLE)], [(35, 2, BALL), (37, 0, BALL)], []]
-    want = [[0, 1], [1, 80, 6400, 6401], [6401, 6480]]
+    want = [[0], [1, 80, 6400], [6401, 6480]]
     rollout_buffer, frame_buffer = new_rollout_buffer(3, vision), new_frame_buffer(vision)
     policy_args = (np.ones((12800, 2)), np.ones((2, 2))), 1, np.uint64(1), False
     for t, some in enumerate(dots):
@@ -150,89 +151,76 @@ def test_a_pair_shows_both_screens_side_by_side():
     assert (values[: offsets[3]] == 1).all()
 
 
-def test_the_network_is_told_relative_offsets():
+def test_the_network_is_given_relative_offsets():
     """By hand: a ball in strip 2, and a paddle in strip 8 whose ends are 3 rows above it and 5 below.
 
-    Then the ball moves to strip 3 and 2 rows up, and the paddle a row down.
+    Then the ball moves 4 columns to the right, into strip 3, and 2 rows up, and the paddle a row down.
     """
-    vision = Vision(pair=True, outline=True, strip_width=8, offsets_in_time=True)
-    assert vision.shape == (80, 80) and vision.size == 2 * 6400 + 55 * 159 + 100 * 159
+    vision = Vision(pair=True, corners=True, strip_width=8, reach=(20, 8))
+    assert vision.shape == (80, 80) and vision.size == 2 * 6400 + 55 * 159 + 41 * 17
     rollout_buffer, frame_buffer = new_rollout_buffer(2, vision), new_frame_buffer(vision)
     policy_args = (np.ones((vision.size, 2)), np.ones((2, 2))), 1, np.uint64(1), False
     for step, (row, column, top) in enumerate([(40, 20, 37), (38, 24, 38)]):
         ball = (35 + 2 * row, 2 * column, BALL)
-        paddle = [(35 + 2 * row, 140, PADDLE) for row in range(top, top + 9)]
-        screen = screens(FIELD, ball, *paddle)[0]
-        policy_step(
-            vision.preprocessing_args(screen),
-            vision.input_args,
-            True,
-            frame_buffer,
-            policy_args,
-            step,
-            rollout_buffer,
-            step,
-        )
+        paddle = [(35 + 2 * row, left, PADDLE) for row in range(top, top + 9) for left in (140, 142)]
+        args = vision.preprocessing_args(screens(FIELD, ball, *paddle)[0]), vision.input_args
+        policy_step(*args, True, frame_buffer, policy_args, step, rollout_buffer, step)
     offsets, inputs, values, *_ = rollout_buffer
     assert (values[: offsets[2]] == 1).all()
 
     def space(left, right, below):
         return 12800 + (right * (right + 1) // 2 + left) * 159 + 79 + below
 
-    def time(now, before, below):
-        return 12800 + 55 * 159 + (now * 10 + before) * 159 + 79 + below
+    def time(below, right):
+        return 12800 + 55 * 159 + (below + 20) * 17 + right + 8
 
     first, second = inputs[: offsets[1]], inputs[offsets[1] : offsets[2]]
     assert sorted(first[3:]) == sorted([space(2, 8, -3), space(2, 8, 5), space(8, 8, 8)])
     assert sorted(second[6:]) == sorted(
         [
             *[space(3, 8, 0), space(3, 8, 8), space(8, 8, 8)],
-            *[time(3, 2, -2), time(3, 8, 38 - 37), time(3, 8, 38 - 45)],  # the ball, from all that was there
-            *[time(8, 2, 38 - 40), time(8, 8, 1), time(8, 8, 38 - 45)],  # the paddle's top
-            *[time(8, 2, 46 - 40), time(8, 8, 46 - 37), time(8, 8, 1)],  # and its bottom
+            time(-2, 4),  # the ball; the paddle is too far away
+            *[time(38 - 37, 0), time(38 - 45, 0), time(46 - 37, 0), time(46 - 45, 0)],  # the paddle's ends
         ]
     )
 
 
-places = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 29)), max_size=100)
+ROWS, COLUMNS, FIRST = 20, 30, 1000
+pixels_on = st.sets(st.integers(0, ROWS * COLUMNS - 1), max_size=100).map(sorted)
+
+
+def written(offsets_in, *args):
+    """The inputs that are written, with how often."""
+    pixels, values = np.zeros(MOST_POINTS**2, np.uint16), np.zeros(MOST_POINTS**2, np.int8)
+    count = offsets_in(*args, FIRST, pixels, values)
+    assert (values[:count] == 1).all()
+    return Counter(pixels[:count].tolist())
 
 
 @settings(max_examples=60, deadline=None)
-@given(places, places, st.integers(1, 30))
-def test_relative_offsets_are_those_of_every_two_points(places_now, places_before, width):
-    height, columns, first, most = 20, 30, 1000, MOST_POINTS
-    strips = -(-columns // width)
-
-    def points_of(places):
-        pixels = np.array(sorted({row * columns + column for row, column in places}), np.uint16)
-        room = np.zeros((2, most), np.int64)
-        count = points(pixels, columns, width, *room)
-        want = list(dict.fromkeys((pixel // columns, pixel % columns // width) for pixel in pixels.tolist()))
-        assert list(zip(*room[:, :count].tolist(), strict=True)) == want[:most]
-        return room[:, :count], want[:most]
-
-    now, found = points_of(places_now)
-    before, found_before = points_of(places_before)
-
-    def inputs(kernel, *args):
-        pixels, values = np.zeros(most**2, np.uint16), np.zeros(most**2, np.int8)
-        count = kernel(*args, first, pixels, values)
-        assert values[:count].sum() == count
-        return Counter(pixels[:count].tolist())
-
+@given(pixels_on, st.integers(1, COLUMNS))
+def test_offsets_in_space_are_those_of_every_two_points(now, width):
+    points = list(dict.fromkeys((pixel // COLUMNS, pixel % COLUMNS // width) for pixel in now))
     want = Counter()
-    for one, other in itertools.combinations(found, 2):
+    for one, other in itertools.combinations(points[:MOST_POINTS], 2):
         (left_row, left), (right_row, right) = sorted((one, other), key=lambda point: point[1])
-        want[first + (right * (right + 1) // 2 + left) * 39 + right_row - left_row + 19] += 1
-    assert inputs(offsets_in_space, *now, height) == want
-    assert all(first <= pixel < first + strips * (strips + 1) // 2 * 39 for pixel in want)
+        want[FIRST + (right * (right + 1) // 2 + left) * 39 + right_row - left_row + 19] += 1
+    assert written(offsets_in_space, np.array(now, np.uint16), ROWS, COLUMNS, width) == want
+    strips = -(-COLUMNS // width)
+    assert all(FIRST <= pixel < FIRST + strips * (strips + 1) // 2 * 39 for pixel in want)
 
-    want = Counter(
-        first + (strip * strips + old_strip) * 39 + row - old_row + 19
-        for (row, strip), (old_row, old_strip) in itertools.product(found, found_before)
-    )
-    assert inputs(offsets_in_time, *now, *before, height, strips) == want
-    assert all(first <= pixel < first + strips**2 * 39 for pixel in want)
+
+@settings(max_examples=60, deadline=None)
+@given(pixels_on, pixels_on, st.integers(0, 20), st.integers(0, 30))
+def test_offsets_in_time_are_those_of_every_near_pixel_before(now, before, reach_rows, reach_columns):
+    want = Counter()
+    for pixel, old in itertools.product(now[:MOST_POINTS], before[:MOST_POINTS]):
+        below, right = pixel // COLUMNS - old // COLUMNS, pixel % COLUMNS - old % COLUMNS
+        if abs(below) <= reach_rows and abs(right) <= reach_columns:
+            want[FIRST + (below + reach_rows) * (2 * reach_columns + 1) + right + reach_columns] += 1
+    both = np.array(now, np.uint16), np.array(before, np.uint16)
+    assert written(offsets_in_time, *both, COLUMNS, reach_rows, reach_columns) == want
+    assert all(FIRST <= pixel < FIRST + (2 * reach_rows + 1) * (2 * reach_columns + 1) for pixel in want)
 
 
 def test_the_first_input_is_zero_and_the_others_are_what_changed():

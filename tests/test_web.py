@@ -54,7 +54,7 @@ def served(*args):
 @pytest.fixture(scope="module")
 def agent_file(new_agent, tmp_path_factory):
     path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
-    new_agent(hidden=(20,), critic=True, vision=Vision(outline=True, pair=True)).save(path)
+    new_agent(hidden=(20,), critic=True, vision=Vision(corners=True, pair=True)).save(path)
     return path
 
 

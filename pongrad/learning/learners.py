@@ -50,7 +50,7 @@ def new_agent(config: Recipe) -> Agent:
     match config:
         case Fast():
             actions = range(len(names))
-            vision = Vision(outline=True, pair=True, strip_width=8, offsets_in_time=True)
+            vision = Vision(corners=True, pair=True, strip_width=8, reach=(20, 8))
             network = Network.random((vision.size, config.num_hidden_layer_neurons, len(names) + 1), rng)
             network.weights["W1"] *= FIRST_WEIGHTS * np.sqrt(vision.size)
             network.weights["W2"][:, :-1] *= LOGIT_SCALE

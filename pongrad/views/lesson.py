@@ -68,7 +68,7 @@ def preprocessing(agent: Agent, screen: np.ndarray, moment: Moment) -> Figure:
         (f"one pixel in {vision.stride}, both ways", small),
         ("the red channel", red),
         ("background off", on),
-        (("outlines " if vision.outline else "") + end, seen(moment.inputs)),
+        (("corners " if vision.corners else "") + end, seen(moment.inputs)),
     ]
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     for axis, (title, picture) in zip(figure.subplots(1, len(steps)), steps, strict=True):

@@ -1,4 +1,4 @@
-"""Which pixels of a screen are on, which of them are outlines, and what changed between two screens."""
+"""Which pixels of a screen are on, which of them are corners, and what changed between two screens."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,12 @@ def active_pixels(preprocessing_args: PreprocessingArgs, room: Pixels, out: Pixe
             words: uint64 [height, width / 8], the screen, eight 8-bit colours a word (little-endian);
             is_on: bool [256], True for the colours that are not background;
             top, bottom, stride: rows top, top + stride, ... below bottom, and every stride-th column;
-            only_outline: whether to keep only the ends of vertical runs, see `outline`.
+            only_corners: whether to keep only corners, see `corners`.
         room: uint16 [at least the pixels of the processed screen], to write in; what it held is lost.
         out: uint16 [pixels of the processed screen].
     """
-    words, is_on, top, bottom, stride, only_outline = preprocessing_args
-    on = room if only_outline else out
+    words, is_on, top, bottom, stride, only_corners = preprocessing_args
+    on = room if only_corners else out
     pixels_a_word = 8 // stride
     columns = words.shape[1]
     count = 0
@@ -49,12 +49,14 @@ def active_pixels(preprocessing_args: PreprocessingArgs, room: Pixels, out: Pixe
                 if count == before:
                     blank, known = word, True
             index += pixels_a_word
-    return outline(on[:count], columns * pixels_a_word, out) if only_outline else count
+    return corners(on[:count], columns * pixels_a_word, out) if only_corners else count
 
 
 @compiled()
-def outline(pixels: Pixels, columns: int, out: Pixels) -> int:
-    """Write those that have a pixel that is off above or below to `out`; return how many they are.
+def corners(pixels: Pixels, columns: int, out: Pixels) -> int:
+    """Write the ends of vertical runs of pixels to `out`; return how many they are.
+
+    Of ends that lie side by side only the left one is written: of a rectangle its two left corners.
 
     Args:
         pixels: uint16, ascending pixels that are on.
@@ -62,6 +64,7 @@ def outline(pixels: Pixels, columns: int, out: Pixels) -> int:
         out: uint16, receives them, ascending.
     """
     count = above = below = 0
+    last_end = np.int64(-2)
     for k in range(len(pixels)):
         pixel = np.int64(pixels[k])
         while pixels[above] + columns < pixel:
@@ -70,8 +73,10 @@ def outline(pixels: Pixels, columns: int, out: Pixels) -> int:
             below += 1
         inside = pixels[above] + columns == pixel and below < len(pixels) and pixels[below] == pixel + columns
         if not inside:
-            out[count] = pixels[k]
-            count += 1
+            if pixel != last_end + 1 or pixel % columns == 0:
+                out[count] = pixels[k]
+                count += 1
+            last_end = pixel
     return count
 
 

@@ -2,7 +2,7 @@
 
 What remains of a Pong screen is about 30 pixels of 6,400, so it is kept as the sorted list of the pixels
 that are on. With the default settings the meaning is that of `classic.preprocess`; this is the fast way to
-the same numbers. Recipe `fast` sees outlines, two screens at once, and how things lie to each other.
+the same numbers. Recipe `fast` sees corners, two screens at once, and relative offsets in space and in time.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pongrad.ground.compiled import compiled
 from pongrad.vision.inputs import Pixels, Values
 from pongrad.vision.pixels import PreprocessingArgs, difference, side_by_side
-from pongrad.vision.relative_offsets import MOST_POINTS, offsets_in_space, offsets_in_time, points
+from pongrad.vision.relative_offsets import offsets_in_space, offsets_in_time
 
-InputArgs = tuple[bool, int, bool, int, int]
+InputArgs = tuple[bool, int, int, int, int, int]
 """What the network is given of two screens, see `observe`."""
 
 FrameBuffer = tuple[NDArray[np.uint16], NDArray[np.int64]]
@@ -35,15 +35,16 @@ class Vision:
         stride: keep every `stride`-th pixel of a row and of a column; 1, 2, 4 or 8.
         background_red: values of the red channel that count as background (RGB screens).
         background_palette: the same colours as the emulator's palette indices.
-        outline: whether to keep only the ends of every vertical run of pixels that are on: of a paddle
-            the top and the bottom. A third of the pixels, and nothing is lost that moves.
+        corners: whether to keep only the ends of vertical runs of pixels, and of ends side by side only the
+            left one: of a paddle its two left corners. A fifth of the pixels, and nothing is lost that moves.
         pair: whether the network is given this screen and, beside it, the one before, instead of what
             changed between them.
-        strip_width: columns of a strip; beside the pixels the network is then told how any two of this
-            screen's lie to each other: in which strips they are, and how many rows apart. What it learns
-            about a ball that is a little lower than a paddle holds wherever both are. 0: it is not told.
-        offsets_in_time: whether it is also told the offsets of each point of this screen to every point of
-            the screen before, which is how things move, wherever they are.
+        strip_width: columns of a strip. Beside the pixels the network is given relative offsets in space: for
+            every two pixels of this screen in which strips they are, and how many rows apart. What it learns
+            about a ball that is a little lower than a paddle holds wherever both are. 0: none.
+        reach: rows and columns. The network is given relative offsets in time: for every pixel of this screen
+            and every one of the screen before within this reach how many rows and columns apart they are.
+            What it learns about a velocity holds wherever the object is. (0, 0): none.
     """
 
     top: int = 35
@@ -51,14 +52,15 @@ class Vision:
     stride: int = 2
     background_red: tuple[int, ...] = (144, 109)
     background_palette: tuple[int, ...] = (34, 228)
-    outline: bool = False
+    corners: bool = False
     pair: bool = False
     strip_width: int = 0
-    offsets_in_time: bool = False
+    reach: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         """Raise ValueError if it would look outside the screen, or at more than 16 bits can number."""
-        fits = 0 <= self.top < self.bottom <= 210 and self.stride in (1, 2, 4, 8) and self.strip_width >= 0
+        fits = 0 <= self.top < self.bottom <= 210 and self.stride in (1, 2, 4, 8)
+        fits &= self.strip_width >= 0 and len(self.reach) == 2 and min(self.reach) >= 0
         if not fits or self.size > 2**16:
             raise ValueError(f"{self} does not fit a screen")
 
@@ -83,13 +85,14 @@ class Vision:
         """How many inputs the network has: pixels, relative offsets in space, relative offsets in time."""
         rows, columns = self.shape
         strips = -(-columns // self.strip_width) if self.strip_width else 0
-        pairs = strips * (strips + 1) // 2 + (strips**2 if self.offsets_in_time else 0)
-        return self.channels * self.pixels + pairs * (2 * rows - 1)
+        in_space = strips * (strips + 1) // 2 * (2 * rows - 1)
+        in_time = (2 * self.reach[0] + 1) * (2 * self.reach[1] + 1) if any(self.reach) else 0
+        return self.channels * self.pixels + in_space + in_time
 
     @property
     def input_args(self) -> InputArgs:
         """What the network is given of two screens, as `observe` takes it."""
-        return self.pair, self.strip_width, self.offsets_in_time, *self.shape
+        return self.pair, self.strip_width, *self.reach, *self.shape
 
     def preprocessing_args(self, screen: NDArray[np.uint8]) -> PreprocessingArgs:
         """This vision on the emulator's own screen, uint8 [210, 160] of palette indices.
@@ -103,7 +106,7 @@ class Vision:
         return self._preprocessing_args(screen[:, :, 0].copy(), self._red_is_on)
 
     def _preprocessing_args(self, screen: NDArray[np.uint8], is_on: NDArray[np.bool_]) -> PreprocessingArgs:
-        return screen.view(np.uint64), is_on, self.top, self.bottom, self.stride, self.outline
+        return screen.view(np.uint64), is_on, self.top, self.bottom, self.stride, self.corners
 
     @cached_property
     def _palette_is_on(self) -> NDArray[np.bool_]:
@@ -128,15 +131,15 @@ def observe(
     Args:
         input_args: what the network is given of two screens, see `vision.Vision.input_args`:
             pair: whether it is both side by side, or their difference;
-            strip_width: columns of a strip, see `points`; 0: no relative offsets;
-            in_time: whether relative offsets to the screen before are among them;
+            strip_width: columns of a strip, see `offsets_in_space`, or 0;
+            reach_rows, reach_columns: see `offsets_in_time`, or both 0;
             rows, columns: of a screen.
         frame_buffer: the pixels of the screen of this step and of the one before.
         step: counts the game's steps.
         pixels: uint16, receives them.
         values: int8, receives their values.
     """
-    pair, strip_width, in_time, rows, columns = input_args
+    pair, strip_width, reach_rows, reach_columns, rows, columns = input_args
     seen, counts = frame_buffer
     now = seen[step % 2, : counts[step % 2]]
     before = seen[1 - step % 2, : counts[1 - step % 2]]
@@ -145,18 +148,13 @@ def observe(
         count = side_by_side(before if step > 0 else before[:0], now, rows * columns, pixels, values)
     elif step > 0:
         count = difference(before, now, pixels, values)
-    if strip_width == 0:
-        return count
-    first, strips = (1 + pair) * rows * columns, (columns - 1) // strip_width + 1
-    places = np.empty((4, MOST_POINTS), np.int64)
-    points_now = points(now, columns, strip_width, places[0], places[1])
-    new = places[:2, :points_now]
-    count += offsets_in_space(new[0], new[1], rows, first, pixels[count:], values[count:])
-    if in_time and step > 0:
+    first = (1 + pair) * rows * columns
+    if strip_width > 0:
+        count += offsets_in_space(now, rows, columns, strip_width, first, pixels[count:], values[count:])
+        strips = (columns - 1) // strip_width + 1
         first += strips * (strips + 1) // 2 * (2 * rows - 1)
-        points_before = points(before, columns, strip_width, places[2], places[3])
-        old = places[2:, :points_before]
+    if reach_rows + reach_columns > 0 and step > 0:
         count += offsets_in_time(
-            new[0], new[1], old[0], old[1], rows, strips, first, pixels[count:], values[count:]
+            now, before, columns, reach_rows, reach_columns, first, pixels[count:], values[count:]
         )
     return count

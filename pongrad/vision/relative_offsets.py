@@ -1,99 +1,92 @@
-"""Relative offsets between the points of one screen, and between those of two successive screens.
+"""Relative offsets between the pixels of one screen, and between near pixels of two successive screens.
 
 They are the PROS and PROT features of Liang et al. 2016, "State of the Art Control of Atari Games Using
 Shallow Reinforcement Learning".
 """
 
+import numpy as np
+
 from pongrad.ground.compiled import compiled
-from pongrad.vision.inputs import Int64s, Pixels, Values
+from pongrad.vision.inputs import Pixels, Values
 
 MOST_POINTS = 64
 """A screen's relative offsets are those of so many points at most, the upper ones."""
 
 
 @compiled()
-def points(pixels: Pixels, columns: int, strip_width: int, rows: Int64s, strips: Int64s) -> int:
-    """Write each point's row and strip of columns to `rows` and `strips`; return the number of points.
-
-    Pixels of one row and one strip are one point. At most `MOST_POINTS` points are written, the upper ones.
-
-    Args:
-        pixels: uint16, ascending pixels that are on.
-        columns: of the screen.
-        strip_width: columns of a strip.
-        rows, strips: int64 [MOST_POINTS], receive them.
-    """
-    count = 0
-    for k in range(len(pixels)):
-        row, strip = pixels[k] // columns, pixels[k] % columns // strip_width
-        if count > 0 and row == rows[count - 1] and strip == strips[count - 1]:
-            continue
-        if count == MOST_POINTS:
-            break
-        rows[count], strips[count] = row, strip
-        count += 1
-    return count
-
-
-@compiled()
 def offsets_in_space(
-    rows: Int64s, strips: Int64s, height: int, first: int, pixels: Pixels, values: Values
+    now: Pixels, rows: int, columns: int, strip_width: int, first: int, pixels: Pixels, values: Values
 ) -> int:
-    """Write the relative offsets of every two points of one screen; return how many inputs they are.
+    """Write the relative offsets of every two pixels of one screen; return how many inputs they are.
 
-    An input stands for two strips of columns and a difference of rows: one point lies in the left strip,
-    another in the right one and so many rows below it (PROS features; Liang et al. 2016, "State of the Art
-    Control of Atari Games Using Shallow Reinforcement Learning").
+    An input stands for two strips of columns and a number of rows: one pixel lies in the left strip, another
+    in the right one and so many rows below it (PROS features of Liang et al. 2016). Pixels of one row and one
+    strip are one point, and of more than `MOST_POINTS` points only the upper ones count.
 
     Args:
-        rows, strips: int64, of each point; see `points`.
-        height: rows of the screen.
-        first: the number of the first such input; there are 2 height - 1 for any two strips.
+        now: uint16, ascending pixels that are on.
+        rows, columns: of the screen.
+        strip_width: columns of a strip.
+        first: the number of the first such input; there are 2 rows - 1 for any two strips.
         pixels: uint16, receives the inputs.
         values: int8, receives a 1 for each.
     """
-    count = 0
-    for j in range(len(rows)):
-        for i in range(j):
-            left, right, below = strips[i], strips[j], rows[j] - rows[i]
+    places = np.empty((2, MOST_POINTS), np.int64)
+    row, strip = places[0], places[1]
+    points = count = 0
+    for k in range(len(now)):
+        here, there = now[k] // columns, now[k] % columns // strip_width
+        if points > 0 and here == row[points - 1] and there == strip[points - 1]:
+            continue
+        if points == MOST_POINTS:
+            break
+        row[points], strip[points] = here, there
+        for i in range(points):
+            left, right, below = strip[i], strip[points], row[points] - row[i]
             if left > right:
                 left, right, below = right, left, -below
             both = right * (right + 1) // 2 + left
-            pixels[count] = first + both * (2 * height - 1) + below + height - 1
+            pixels[count] = first + both * (2 * rows - 1) + below + rows - 1
             values[count] = 1
             count += 1
+        points += 1
     return count
 
 
 @compiled()
 def offsets_in_time(
-    rows: Int64s,
-    strips: Int64s,
-    old_rows: Int64s,
-    old_strips: Int64s,
-    height: int,
-    strip_count: int,
+    now: Pixels,
+    before: Pixels,
+    columns: int,
+    reach_rows: int,
+    reach_columns: int,
     first: int,
     pixels: Pixels,
     values: Values,
 ) -> int:
-    """Write the relative offsets of each point to every point of the screen before; return their number.
+    """Write the relative offsets of pixels to near pixels of the screen before; return how many they are.
 
-    An input stands for the point's strip, the older point's strip and the difference of their rows (PROT
-    features of Liang et al. 2016). Of the same object they tell its velocity, wherever it is.
+    An input stands for a number of rows and of columns: a pixel lies so far below and to the right of one
+    that was on before (PROT features of Liang et al. 2016, for near pixels only). Of one object it is the
+    velocity, and it is the same input wherever the object is. Only the upper `MOST_POINTS` pixels count.
 
     Args:
-        rows, strips, old_rows, old_strips: int64, of each point of this screen and of the one before.
-        height, strip_count: rows and strips of a screen.
-        first: the number of the first such input; there are strip_count^2 (2 height - 1).
+        now, before: uint16, ascending pixels that are on in this screen and in the one before.
+        columns: of the screen.
+        reach_rows, reach_columns: how far two pixels may lie apart.
+        first: the number of the first such input; there are (2 reach_rows + 1) (2 reach_columns + 1).
         pixels: uint16, receives the inputs.
         values: int8, receives a 1 for each.
     """
     count = 0
-    for j in range(len(rows)):
-        for i in range(len(old_rows)):
-            both = strips[j] * strip_count + old_strips[i]
-            pixels[count] = first + both * (2 * height - 1) + rows[j] - old_rows[i] + height - 1
-            values[count] = 1
-            count += 1
+    for j in range(min(len(now), MOST_POINTS)):
+        row, column = np.int64(now[j]) // columns, np.int64(now[j]) % columns
+        for i in range(min(len(before), MOST_POINTS)):
+            below = row - np.int64(before[i]) // columns
+            right = column - np.int64(before[i]) % columns
+            if abs(below) <= reach_rows and abs(right) <= reach_columns:
+                place = (below + reach_rows) * (2 * reach_columns + 1) + right + reach_columns
+                pixels[count] = first + place
+                values[count] = 1
+                count += 1
     return count
