@@ -93,10 +93,16 @@ def test_huge_logits_do_not_overflow():
     assert np.isfinite(d_out).all() and np.isfinite(list(losses.values())).all()
 
 
-def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
-    """From sparse inputs to weights, one epoch in one piece: against autograd through a dense network."""
+@pytest.mark.parametrize(("frames", "share"), [(0, 1.0), (1000, 0.1)])
+def test_an_update_is_the_slope_of_the_whole_objective(frames, share, random_inputs):
+    """From sparse inputs to weights, one epoch in one piece: against autograd through a dense network.
+
+    At the schedule's end a tenth is left of the learning rate, of 1 - gamma and of the bonuses.
+    """
     rng = np.random.default_rng(1)
-    config = Fast(epochs=1, minibatches=1, num_hidden_layer_neurons=7, learning_rate=1e-9)
+    config = Fast(
+        epochs=1, minibatches=1, num_hidden_layer_neurons=7, learning_rate=1e-9, schedule_frames=1000
+    )
     network = Network.random((30, 7, ACTIONS + 1), rng, "float64")
     start = [w.copy() for w in network.weights.values()]
     learner = PPO(network, NAMES, config)
@@ -118,8 +124,8 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
         seen.update({name: g.copy() for name, g in gradients.items()}),
         step(gradients, active_rows),
     )
-    losses = learner.update(0, 0)
-    assert losses["clip_fraction"] == 0 and losses["learning_rate"] == 1e-9
+    losses = learner.update(0, frames)
+    assert losses["clip_fraction"] == 0 and losses["learning_rate"] == pytest.approx(share * 1e-9)
     assert sum(losses[f"probability/{name}"] for name in NAMES) == pytest.approx(1)
 
     def forward(x, weights):
@@ -131,7 +137,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
                 rollout.rewards,
                 forward(x, start)[:, -1],
                 0.0 if over else forward(after, start)[0, -1],
-                config.gamma,
+                1 - share * (1 - config.gamma),
                 config.lambda_,
             )
             for rollout, x, after, over in rollouts
@@ -147,7 +153,8 @@ def test_an_update_is_the_slope_of_the_whole_objective(random_inputs):
         out = forward(x, weights)
         return objective(
             out[:, :-1], out[:, -1], actions, old, scaled, returns, config.clip,
-            config.entropy_coefficient, config.log_barrier_coefficient, config.value_coefficient,
+            share * config.entropy_coefficient, share * config.log_barrier_coefficient,
+            config.value_coefficient,
         )  # fmt: skip
 
     for got, want in zip(seen.values(), autograd.grad(whole)(start), strict=True):
@@ -163,7 +170,7 @@ def test_the_schedule_runs_over_its_own_frames(random_inputs):
     learner = PPO(Network.random((30, 4, ACTIONS + 1), np.random.default_rng(0)), NAMES, config)
     x, _ = random_inputs(8, 30)
     rewards = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.float32)
-    for frames, rate in ((0, 0.5), (500, 0.275), (1000, 0.05), (1500, 0.0275), (2000, 0.005)):
+    for frames, rate in ((0, 0.5), (250, 0.5), (625, 0.5 / 10**0.5), (1000, 0.05), (1750, 0.005)):
         learner.add(
             Rollout(x, x.take(np.array([0])), np.zeros(8, np.uint8), np.zeros(8), rewards, 0.0), False
         )

@@ -99,8 +99,9 @@ class Fast(Recipe):
     """How much the error of the values counts."""
     learning_rate: float = 1e-3
     """RMSProp: how far an update moves the weights, at first."""
-    schedule_frames: int = 10_000_000
-    """Frames over which the learning rate falls to a tenth; over as many more it falls to a tenth of that."""
+    schedule_frames: int = 8_000_000
+    """Learning rate, 1 - gamma, entropy and log-barrier coefficients keep their values for a quarter of these
+    frames, then fall to a tenth at their end, and on at the same pace."""
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""
