@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pongrad.games.emulator import FRAMES_A_STEP
+from pongrad.games.game import FRAMES_A_STEP
 
 
 def train(folder: Path, *flags: str) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from common import progress
 
-from pongrad.games.emulator import FRAMES_A_STEP
+from pongrad.games.game import FRAMES_A_STEP
 
 
 @dataclass(frozen=True)

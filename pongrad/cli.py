@@ -123,7 +123,7 @@ class Record:
 
     def run(self) -> None:
         """Write the file and say what is on it."""
-        from pongrad.games.emulator import FRAMES_A_STEP
+        from pongrad.games.game import FRAMES_A_STEP
         from pongrad.network.agent import Agent
         from pongrad.views.video import check_name, record
 

@@ -12,7 +12,8 @@ import hypothesis
 import numpy as np
 import pytest
 
-from pongrad.games.emulator import Emulator, Game
+from pongrad.games.emulator import Emulator
+from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.network.agent import Agent
 from pongrad.network.network import Network

@@ -10,7 +10,8 @@ from ale_py import Action
 from pongrad import Agent, Fast
 from pongrad.cli import main
 from pongrad.learning.learners import new_agent as agent_of
-from pongrad.runs.folder import Progress, RunFolder
+from pongrad.runs.checkpoint import Progress
+from pongrad.runs.folder import RunFolder
 from pongrad.runs.stages import Stages
 from pongrad.views import web
 from pongrad.views.duel import FRAME, POINTS, Duel, Opponent, Play, opponents

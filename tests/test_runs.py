@@ -16,7 +16,8 @@ from pongrad.ground import storage
 from pongrad.ground.errors import UserError
 from pongrad.learning.recipes import Fast
 from pongrad.playing.play import play
-from pongrad.runs.folder import CHECKPOINT_FORMAT, Progress, RunFolder
+from pongrad.runs.checkpoint import Progress
+from pongrad.runs.folder import CHECKPOINT_FORMAT, RunFolder
 from pongrad.runs.training import Training
 
 STEPS = 30

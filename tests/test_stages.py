@@ -13,7 +13,8 @@ from pongrad.cli import main
 from pongrad.ground.errors import UserError
 from pongrad.learning.learners import new_agent
 from pongrad.playing.play import play
-from pongrad.runs.folder import Progress, RunFolder
+from pongrad.runs.checkpoint import Progress
+from pongrad.runs.folder import RunFolder
 from pongrad.runs.stages import Stages, files, label
 from pongrad.views.lesson import preprocessing, returns
 from pongrad.views.moments import moments

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pongrad.games.emulator import Emulator
 from pongrad.playing import workers
 from pongrad.playing.play import Rollout, play
+from pongrad.playing.processes import DEATHS, WorkersDied, spawn
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.workers import DEATHS, Interrupted, Workers, WorkersDied
+from pongrad.playing.workers import Interrupted, Workers
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ def newest(pipe, shared):
 
 def test_every_process_finds_the_newest_weights(real_games):
     shared = SharedAgent(real_games.agent)
-    process, pipe = workers.spawn(newest, (shared,), "reader")
+    process, pipe = spawn(newest, (shared,), "reader")
     for k in range(3):
         shared.publish({"W1": np.float32(1), "W2": np.float32(k)})
         pipe.send(True)

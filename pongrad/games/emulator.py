@@ -1,15 +1,11 @@
-"""The emulator, and games as values.
-
-A `Game` is all there is to know about a game between two steps. Whoever holds the value can play on
-from it, any time, in any process, and will see what anybody else would have seen.
-"""
+"""The emulator: plays what Gymnasium's Atari environments play, faster, and from any game's value on."""
 
 import contextlib
 import functools
 import itertools
 import resource
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import ale_py
 import gymnasium
@@ -17,131 +13,12 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from pongrad.games.randomness import Purpose, seed_sequence
+from pongrad.games.game import SCREEN, Game
 from pongrad.ground.errors import UserError
 
 gymnasium.register_envs(ale_py)
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
-FRAMES_A_STEP = 4
-LONGEST_GAME = 27_000
-"""Steps; Gymnasium lets no game be longer."""
-
-SCREEN = (210, 160)
-
-
-class Game(NamedTuple):
-    """One game between two steps, and all that decides how it goes on but the agent.
-
-    Attributes:
-        id: the Gymnasium id of the cartridge.
-        seed, purpose, number: what all its randomness comes from.
-        step: steps played; the attributes below are empty at step 0.
-        emulator: the emulator's state.
-        last_action: the joystick's action on the last frame.
-        before, now: the pixels that are on in the screen before the last and in the last, uint16 as bytes:
-            arrays would take long to be sent to another process.
-        won, lost: points so far.
-        over: whether it has ended.
-    """
-
-    id: str
-    seed: int
-    purpose: Purpose
-    number: int
-    step: int = 0
-    emulator: bytes = b""
-    last_action: int = 0
-    before: bytes = b""
-    now: bytes = b""
-    won: int = 0
-    lost: int = 0
-    over: bool = False
-
-    @property
-    def score(self) -> int:
-        """Points won minus points lost."""
-        return self.won - self.lost
-
-    def successor(self, stride: int) -> "Game":
-        """The game numbered `stride` after this one, before its first step."""
-        return Game(self.id, self.seed, self.purpose, self.number + stride)
-
-    def numbers(self) -> dict[str, Any]:
-        """All but the arrays, as JSON can hold it; see `from_parts`."""
-        return {name: getattr(self, name) for name in _NUMBERS}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """All but the numbers, as arrays; see `from_parts`."""
-        return {
-            "emulator": np.frombuffer(self.emulator, np.uint8),
-            "before": np.frombuffer(self.before, np.uint16),
-            "now": np.frombuffer(self.now, np.uint16),
-        }
-
-    @staticmethod
-    def from_parts(numbers: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Game":
-        """The game that was taken apart by `numbers` and `arrays`.
-
-        Raises:
-            KeyError, TypeError, ValueError: they are not of a game.
-        """
-        if set(numbers) != set(_NUMBERS):
-            raise ValueError(f"a game has {sorted(numbers)}, want {sorted(_NUMBERS)}")
-        game = Game(
-            **numbers | {"purpose": Purpose(numbers["purpose"])},
-            emulator=arrays["emulator"].tobytes(),
-            before=arrays["before"].tobytes(),
-            now=arrays["now"].tobytes(),
-        )
-        types = {name: (array.dtype, array.ndim) for name, array in arrays.items()}
-        if types != {name: (array.dtype, 1) for name, array in Game("", 0, Purpose(0), 0).arrays().items()}:
-            raise ValueError(f"a game's arrays are {types}")
-        return game
-
-    def check(self, pixels: int) -> None:
-        """Raise ValueError if it cannot be a game under way.
-
-        Whoever plays on trusts these numbers: pixels are places in memory, and steps are random numbers to
-        draw. Whether the emulator can take up its state, `Emulator.check` says.
-
-        Args:
-            pixels: of the screen as the agent sees it.
-        """
-        for name, most in _LARGEST.items():
-            value = getattr(self, name)
-            if type(value) is not int or not 0 <= value <= most:
-                raise ValueError(f"game with {name} {value!r}, want a number from 0 to {most}")
-        if self.over is not False or (self.step == 0) != (not self.emulator):
-            raise ValueError(f"game {self.number} is over or has no emulator state")
-        for pixels_on in (self.before, self.now):
-            screen = np.frombuffer(pixels_on, np.uint16).astype(np.int64)
-            if (np.diff(screen, prepend=-1) <= 0).any() or (screen >= pixels).any():
-                raise ValueError(f"game {self.number} has pixels that are not on a screen")
-
-    @property
-    def env_seed(self) -> int:
-        """It is the game that `env.reset(seed=env_seed)` starts."""
-        return self._seeds()[0]
-
-    @property
-    def stream(self) -> np.uint64:
-        """The key of the random stream its actions are drawn from, see `randomness.uniform`."""
-        return self._seeds()[1]
-
-    def _seeds(self) -> tuple[int, np.uint64]:
-        return _seeds_of(self.seed, self.purpose, self.number)
-
-
-@functools.lru_cache(1024)
-def _seeds_of(seed: int, purpose: Purpose, number: int) -> tuple[int, np.uint64]:
-    sequence = seed_sequence(seed, purpose, number)
-    return int(sequence.generate_state(1)[0]), sequence.generate_state(2, np.uint64)[1]
-
-
-_NUMBERS = ("id", "seed", "purpose", "number", "step", "last_action", "won", "lost", "over")
-_LARGEST = {"number": 2**32, "step": LONGEST_GAME, "last_action": 5, "won": 21, "lost": 21}
-"""What a game's numbers may be at most."""
 
 _BLOCK = 1024
 """Steps whose sticky frames are computed at once, and kept: the generator takes long to start."""

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pongrad.games.emulator import Game, action_names
+from pongrad.games.emulator import action_names
+from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose, seed_sequence
 from pongrad.learning.optimisers import Optimiser
 from pongrad.learning.ppo import PPO

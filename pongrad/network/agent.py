@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.emulator import SCREEN, action_names
+from pongrad.games.emulator import action_names
+from pongrad.games.game import SCREEN
 from pongrad.ground import storage
 from pongrad.ground.errors import UserError
 from pongrad.network.acting import PolicyArgs, new_rollout_buffer, policy_step

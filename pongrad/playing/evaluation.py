@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from pongrad.games.emulator import FRAMES_A_STEP, Game
+from pongrad.games.game import FRAMES_A_STEP, Game
 from pongrad.games.randomness import Purpose
 from pongrad.network.agent import Agent
 from pongrad.playing.shared import SharedAgent

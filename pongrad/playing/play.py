@@ -12,7 +12,8 @@ from time import perf_counter as clock
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.emulator import Emulator, Game
+from pongrad.games.emulator import Emulator
+from pongrad.games.game import Game
 from pongrad.network.acting import RolloutBuffer, new_rollout_buffer, policy_loop
 from pongrad.network.agent import Agent
 from pongrad.vision.inputs import Inputs

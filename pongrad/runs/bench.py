@@ -19,7 +19,8 @@ from typing import Any
 
 import psutil
 
-from pongrad.games.emulator import FRAMES_A_STEP, Emulator, Game
+from pongrad.games.emulator import Emulator
+from pongrad.games.game import FRAMES_A_STEP, Game
 from pongrad.games.randomness import Purpose
 from pongrad.learning.learners import Learner, first_games, new_agent, new_learner, play_for
 from pongrad.learning.recipes import Classic, Fast, Recipe

@@ -8,7 +8,8 @@ from pathlib import Path
 from pongrad.ground import storage
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import FORMAT, Agent
-from pongrad.runs.folder import Progress, RunFolder
+from pongrad.runs.checkpoint import Progress
+from pongrad.runs.folder import RunFolder
 
 FIRST_FRAMES = 100_000
 FRAMES_FACTOR = 2.0

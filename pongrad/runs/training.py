@@ -16,15 +16,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pongrad.games.emulator import FRAMES_A_STEP, Game
+from pongrad.games.game import FRAMES_A_STEP, Game
 from pongrad.ground.errors import UserError
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
 from pongrad.learning.recipes import Recipe, flag
 from pongrad.network.agent import Agent
 from pongrad.playing.play import Segment
+from pongrad.playing.processes import WorkersDied
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.workers import Interrupted, Workers, WorkersDied, cores
-from pongrad.runs.folder import Checkpoint, Progress, RunFolder
+from pongrad.playing.workers import Interrupted, Workers, cores
+from pongrad.runs.checkpoint import Checkpoint, Progress
+from pongrad.runs.folder import RunFolder
 from pongrad.runs.stages import Stages
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0

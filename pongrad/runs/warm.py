@@ -3,7 +3,8 @@
 Numba keeps the machine code on disk, so no training run has to wait for it.
 """
 
-from pongrad.games.emulator import Emulator, Game
+from pongrad.games.emulator import Emulator
+from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.learning.learners import new_agent, new_learner
 from pongrad.learning.recipes import Classic, Fast, Recipe

@@ -17,7 +17,7 @@ import numpy as np
 from ale_py import Action
 from numpy.typing import NDArray
 
-from pongrad.games.emulator import FRAMES_A_STEP, SCREEN
+from pongrad.games.game import FRAMES_A_STEP, SCREEN
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
 from pongrad.runs import stages

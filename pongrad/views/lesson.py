@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pongrad.games.emulator import Emulator, Game
+from pongrad.games.emulator import Emulator
+from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.ground.errors import UserError
 from pongrad.learning.returns import discount

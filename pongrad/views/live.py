@@ -13,8 +13,8 @@ from typing import Any
 
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
+from pongrad.playing.processes import spawn
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.workers import spawn
 from pongrad.runs.folder import RunFolder
 from pongrad.views import web
 from pongrad.views.watch import Watch

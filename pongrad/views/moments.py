@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.emulator import LONGEST_GAME, Emulator, Game
+from pongrad.games.emulator import Emulator
+from pongrad.games.game import LONGEST_GAME, Game
 from pongrad.network.acting import new_rollout_buffer, policy_step
 from pongrad.network.agent import Agent
 from pongrad.network.layers import Array

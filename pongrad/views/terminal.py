@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pongrad.learning.recipes import Recipe
-from pongrad.runs.folder import Progress, RunFolder
+from pongrad.runs.checkpoint import Progress
+from pongrad.runs.folder import RunFolder
 
 CURVE_ROWS = 8
 SECONDS_BETWEEN_LINES = 5.0

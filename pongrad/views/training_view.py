@@ -6,7 +6,8 @@ from typing import Any
 from pongrad.learning.recipes import Recipe
 from pongrad.playing.shared import SharedAgent
 from pongrad.runs import training
-from pongrad.runs.folder import Progress, RunFolder
+from pongrad.runs.checkpoint import Progress
+from pongrad.runs.folder import RunFolder
 from pongrad.views.terminal import Display
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import imageio_ffmpeg
 import numpy as np
 
-from pongrad.games.emulator import FRAMES_A_STEP, SCREEN, Emulator, Game
+from pongrad.games.emulator import Emulator
+from pongrad.games.game import FRAMES_A_STEP, SCREEN, Game
 from pongrad.games.randomness import Purpose
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent

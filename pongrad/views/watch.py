@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.emulator import Emulator, Game
+from pongrad.games.emulator import Emulator
+from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.network.agent import Agent
 from pongrad.runs.folder import RunFolder
