@@ -168,7 +168,7 @@ def test_an_emulator_state_that_asks_for_2_gigabytes_is_refused(real_games, team
     state[24:28] = (2**31 - 1).to_bytes(4, "little")
     (before,) = team_of_one.ask(peak_memory)
     team_of_one.validate_states([under_way(real_games)])
-    with pytest.raises(ValueError, match="cannot take up game 0"):
+    with pytest.raises(ValueError, match="cannot restore game 0"):
         team_of_one.validate_states([under_way(real_games, emulator=bytes(state))])
     (after,) = team_of_one.ask(peak_memory)
     assert after - before < 500_000

@@ -34,7 +34,7 @@ class Emulator:
     """The Arcade Learning Environment, playing what `gymnasium.make(id)` plays, but faster and resumable.
 
     The emulator's own state leaves out which action is being repeated when an action is "sticky", and
-    so cannot be gone on from exactly. Therefore stickiness is done here, with the very random numbers the
+    so play cannot resume from it exactly. Therefore stickiness is done here, with the very random numbers the
     emulator would have drawn. Tested to be Gymnasium's environment, screen for screen and reward for
     reward.
 
@@ -82,7 +82,7 @@ class Emulator:
             self.screen[:] = self._first_screen
 
     def check(self, game: Game) -> None:
-        """Take up a game that comes from a file.
+        """Restore a game that comes from a file.
 
         The emulator reads a state as raw bytes and trusts them, so that a damaged one may crash the process:
         ask in one that can be spared.
@@ -97,7 +97,7 @@ class Emulator:
         try:
             self.restore(game)
         except _EMULATOR_ERRORS as error:
-            raise ValueError(f"the emulator cannot take up game {game.number}") from error
+            raise ValueError(f"the emulator cannot restore game {game.number}") from error
         finally:
             resource.setrlimit(resource.RLIMIT_AS, limits)
 

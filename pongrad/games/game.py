@@ -87,8 +87,8 @@ class Game(NamedTuple):
     def check(self, pixels: int) -> None:
         """Raise ValueError if it cannot be a game under way.
 
-        Whoever plays on trusts these numbers: pixels are places in memory, and steps are random numbers to
-        draw. Whether the emulator can take up its state, `Emulator.check` says.
+        The player trusts these numbers: pixels are places in memory, and steps are random numbers to draw.
+        `Emulator.check` says whether the emulator can restore the state.
 
         Args:
             pixels: of the screen as the agent sees it.

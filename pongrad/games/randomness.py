@@ -27,7 +27,7 @@ def uniform(key: np.uint64, step: np.uint64) -> float:
     """The `step`-th number in [0, 1) of the random stream `key` (both uint64).
 
     SplitMix64 (Steele, Lea and Flood 2014) read at any position: a random stream without a state, so a
-    game taken up again at step t draws what it would have drawn had it never stopped.
+    game resumed at step t draws what it would have drawn had it never stopped.
     """
     z = key + (step + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

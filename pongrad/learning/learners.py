@@ -95,11 +95,11 @@ def play_for(
     the newest.
 
     Args:
-        learner: is given each segment as soon as it is there; None: nobody.
+        learner: is given each segment as soon as it is there; None: nothing is learned.
         config: the recipe.
         workers: who plays.
         games: to begin with.
-        times: how many updates' worth; None: until nobody asks for more.
+        times: how many updates' worth; None: until the iterator is closed.
         stopping: asked ten times a second whether to break off.
 
     Yields:
@@ -130,5 +130,5 @@ def _add(learner: Learner | None, segments: Iterable[Segment]) -> None:
 
 
 def next_games(played: Sequence[Sequence[Segment]]) -> list[Game]:
-    """The games to go on with after all have been played on."""
+    """The games that the next update begins with."""
     return [next_game(segments[-1][1], len(played)) for segments in played]

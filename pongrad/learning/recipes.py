@@ -37,7 +37,7 @@ class Recipe:
     run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one in runs/)")] = None
     """Folder of the run."""
     resume: bool = False
-    """Go on with the run in that folder, or with the newest one in runs/."""
+    """Resume the run in that folder, or the newest one in runs/."""
     live: bool = False
     """Show the training on a page in the browser."""
     num_hidden_layer_neurons: int = 200

@@ -150,7 +150,7 @@ def play_on(
 
 
 def next_game(game: Game, stride: int) -> Game:
-    """The game to go on with in the place of this one."""
+    """The game that follows in the place of this one: itself while it is not over."""
     return game.successor(stride) if game.over else game
 
 

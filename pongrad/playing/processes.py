@@ -92,7 +92,7 @@ class Worker:
                 for message in messages:
                     self._pipe.send(message)
                 return
-            except OSError:  # it died while nobody was looking
+            except OSError:  # it has died since its last answer
                 self._replace()
                 messages = tuple(self._tasks)
 
@@ -156,7 +156,7 @@ def _work(pipe: Any, shared: SharedAgent, seconds: float) -> None:
 
 
 def _receive(pipe: Any, tasks: SimpleQueue[Any]) -> None:
-    """Take tasks out of the pipe as soon as they come, so that nobody waits to send one; None is the end."""
+    """Take tasks out of the pipe as soon as they come, so that the sender never waits; None is the end."""
     try:
         while True:
             tasks.put(pipe.recv())

@@ -1,6 +1,6 @@
 """An agent in memory that all processes share: its newest weights, and those before them.
 
-Whoever learns publishes weights; whoever plays finds them there. Two sets take turns, so that one can be
+The learner publishes weights; the workers read them there. Two sets take turns, so that one can be
 played with while the other is replaced.
 """
 

@@ -89,7 +89,7 @@ class Workers:
             WorkersDied: again and again, of the same piece.
         """
         pieces: list[list[Rollout]] = [[] for _ in games]
-        waiting = dict(enumerate(games))  # nobody is playing these
+        waiting = dict(enumerate(games))  # no worker is playing these
         done: dict[int, Game] = {}
         weights = self._shared.version
 
@@ -122,18 +122,18 @@ class Workers:
     ) -> Iterator[list[list[Segment]]]:
         """Play all games on for exactly so many steps, and again, and again; see `play.play_on`.
 
-        While somebody learns from what is yielded the workers play on, so they are one set of weights
+        While the learner works on what is yielded the workers play on, so they are one set of weights
         behind: what is yielded was played with the weights published before the newest. Which these are must
         not depend on who was faster, so exactly one set is to be published before asking for more (or never
         any).
 
         A game that ends is followed by the one numbered `len(games)` after it. Workers are dealt many games
-        at once, for every answer interrupts somebody.
+        at once, because each answer interrupts the learner.
 
         Args:
             games: games that are not over.
             steps: to play in each at a time.
-            times: how often; None: until nobody asks for more.
+            times: how often; None: until the iterator is closed.
             stopping: asked ten times a second whether to break off.
 
         Yields:
@@ -214,11 +214,11 @@ class Workers:
                     raise Interrupted
         finally:
             for worker, keys in playing.items():
-                if keys:  # nobody waits any more for what it is doing
+                if keys:  # its answer is no longer wanted
                     worker.kill()
 
     def validate_states(self, games: Sequence[Game]) -> None:
-        """Let a worker take up games that come from a file.
+        """Let a worker restore games that come from a file.
 
         Raises:
             ValueError: the emulator cannot take them up.

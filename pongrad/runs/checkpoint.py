@@ -69,7 +69,7 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """All that is needed to go on with a run as if it had never stopped; taken between two updates.
+    """All that is needed to resume a run as if it had never stopped; taken between two updates.
 
     Attributes:
         hyperparameters: what decides what is learned, as `Recipe.hyperparameters` has it.
@@ -88,7 +88,7 @@ class Checkpoint:
     games: list[Game]
 
     def check(self, first: "Checkpoint", pixels: int) -> None:
-        """Raise ValueError if nobody can go on from it.
+        """Raise ValueError if the run cannot resume from it.
 
         Args:
             first: what the run began with, which must be of the same kind.

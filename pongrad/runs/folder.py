@@ -1,4 +1,4 @@
-"""A run's folder: what is in which file, and how a run is taken up again.
+"""A run's folder: what is in which file, and how a run is resumed.
 
 config.json          the recipe and its hyperparameters, and the versions that ran it
 metrics.jsonl        one line an update
@@ -96,7 +96,7 @@ class RunFolder:
         """Keep others from training here until `close`, or until this process ends, however it does.
 
         Raises:
-            UserError: somebody is training here, or the folder cannot be written to.
+            UserError: another process is training here, or the folder cannot be written to.
         """
         try:
             self._lock = open(self.path / "lock", "a+b", buffering=0)  # noqa: SIM115
@@ -182,7 +182,7 @@ class RunFolder:
         """The newest checkpoint; None if the run was stopped before its first.
 
         Args:
-            first, pixels: for `Checkpoint.check`; None: it is only to be looked at, not gone on from.
+            first, pixels: for `Checkpoint.check`; None: it is only to be looked at.
 
         Raises:
             UserError: it is damaged, or of another run.
@@ -213,7 +213,7 @@ class RunFolder:
             raise self.damaged_checkpoint(error) from error
 
     def damaged_checkpoint(self, why: object) -> UserError:
-        """The error for a newest checkpoint that cannot be gone on from."""
+        """The error for a newest checkpoint that the run cannot resume from."""
         return storage.damaged(self.newest_checkpoint() or self.path, why)
 
     def save_agent(self, name: str, agent: Agent, about: dict[str, Any]) -> None:
@@ -263,7 +263,7 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 
 def _new_folder(name: str) -> Path:
-    """Make the first of runs/name, runs/name-2, ... that nobody has made before."""
+    """Make the first of runs/name, runs/name-2, ... that does not exist yet."""
     for number in itertools.count(1):
         path = Path("runs", name if number == 1 else f"{name}-{number}")
         try:

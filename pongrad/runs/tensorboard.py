@@ -1,6 +1,6 @@
 """TensorBoard's file: the lines of metrics.jsonl once more, one event a line, against frames.
 
-It is made from those lines anew whenever a run is taken up, so it has no gap and no double either. Its clock
+It is made from those lines anew whenever a run is resumed, so it has no gap and no double either. Its clock
 is the run's own: breaks between sessions do not count, and a computer's clock that jumps changes nothing.
 """
 

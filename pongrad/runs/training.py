@@ -157,7 +157,7 @@ class Training:
         view.end(self.progress, stopping.asked())
 
     def _validate_states(self, workers: Workers) -> None:
-        """Have games that come from a file taken up where a crash costs nothing."""
+        """Have a worker restore games that come from a file: there a crash costs nothing."""
         try:
             workers.validate_states(self.games)
         except ValueError as error:

@@ -75,7 +75,7 @@ class Duel:
 
     @property
     def over(self) -> bool:
-        """Whether somebody has won."""
+        """Whether one side has won."""
         return max(self.points) >= POINTS
 
     def act(self, left: int, right: Action, serve: bool) -> None:
@@ -192,7 +192,7 @@ class Play:
             )  # fmt: skip
 
     async def run(self, broadcaster: Broadcaster) -> None:
-        """Play frame after frame, 60 a second, as long as somebody sees them."""
+        """Play frame after frame, 60 a second, as long as there are viewers."""
         self._broadcaster = broadcaster
         broadcaster.tell("hello", {"mode": "play", "opponents": [name for name, _ in self._opponents]})
         self._tell()
@@ -210,7 +210,7 @@ class Play:
                 due = max(due + _PERIOD, now - _PERIOD)
                 following = min(due, now + _LONGEST_PERIOD)
                 await asyncio.sleep(_PERIOD / 2)
-                # Who presses or releases a key should see it at once: the next frame comes early, and those
+                # A key pressed or released should show at once: the next frame comes early, and those
                 # after it too, until a little slowness has made up for it.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), max(0.0, following - time.monotonic()))

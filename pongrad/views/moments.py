@@ -51,7 +51,7 @@ def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
     Args:
         agent: who plays, in its own way (`agent.greedy`); its weights may change meanwhile.
         game: a game before its first step.
-        emulator: any emulator of the game's cartridge; nobody else may use it meanwhile.
+        emulator: any emulator of the game's cartridge, for this game alone meanwhile.
     """
     emulator.restore(game)
     vision, frame_buffer = agent.vision, new_frame_buffer(agent.vision)

@@ -73,7 +73,7 @@ class Display:
         self._say(f"watch it learn: {url}")
 
     def stopping(self) -> None:
-        """A signal has come: say so before the saving, so that nobody sends a second one."""
+        """Say that a signal has come, before the saving, so that the user does not send a second one."""
         self._live.stop()
         self._say("Stopping: saving what has been learned.")
 

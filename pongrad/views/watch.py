@@ -1,6 +1,6 @@
 """The show of an agent that plays the computer, one game after the other, for the page to draw.
 
-Nothing is played while nobody looks, and never faster than somebody draws it.
+Without viewers nothing is played, and the game never runs faster than a viewer draws it.
 """
 
 import asyncio

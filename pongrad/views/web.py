@@ -107,14 +107,14 @@ class Broadcaster:
         self._filled = asyncio.Event()
 
     async def wait_for_viewers(self) -> None:
-        """Wait until somebody looks."""
+        """Wait until there is a viewer."""
         while not self.viewers:
             self._filled.clear()
             await self._filled.wait()
 
     @property
     def has_room(self) -> bool:
-        """Whether somebody could draw one more moment."""
+        """Whether a viewer could draw one more moment."""
         return any(viewer.has_room for viewer in self.viewers)
 
     def tell(self, kind: str, message: str | bytes | dict[str, Any]) -> None:
@@ -126,7 +126,7 @@ class Broadcaster:
             viewer.tell(kind, message)
 
     def show(self, moment: bytes) -> None:
-        """Show everybody a moment; who comes while nothing moves sees the last one."""
+        """Show all viewers a moment; a viewer who comes while nothing moves sees the last one."""
         self._last = moment
         for viewer in self.viewers:
             viewer.show(moment)
@@ -246,7 +246,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there; port 0: any that is free.
 
     Raises:
-        UserError: nobody can.
+        UserError: the address or the port cannot be had.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
