@@ -58,7 +58,7 @@ def test_agents_games_are_gymnasiums(env, emulator, real_games):
         assert set(actions) == {2, 3}
         steps, score = assert_same_game(env, emulator, game, iter(actions))
         assert (steps, score) == (len(rollout), end.score) == (end.step, rollout.rewards.sum())
-        assert end.over and end.lost == 21
+        assert end.over and end.terminated and not end.truncated and end.lost == 21
 
 
 def test_a_quarter_of_the_frames_is_sticky(emulator, new_game):
@@ -93,7 +93,7 @@ def test_the_frame_limit_cuts_a_game_off_as_in_gymnasium(env, emulator, new_agen
 
     late = stopped._replace(emulator=put_forward(stopped.emulator))
     (last,), (end,) = play(agent, [late], 50, emulator)
-    assert len(last) == 5 and end.over and end.score == 0
+    assert len(last) == 5 and end.over and end.truncated and not end.terminated and end.score == 0
 
     env.reset(seed=game.env_seed)
     for action in rollout.actions:

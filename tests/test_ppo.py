@@ -107,16 +107,16 @@ def test_an_update_is_the_slope_of_the_whole_objective(frames, share, random_inp
     start = [w.copy() for w in network.weights.values()]
     learner = PPO(network, NAMES, config)
     rollouts = []
-    for seed, over in ((1, False), (2, True), (3, False)):
+    for seed, terminated in ((1, False), (2, True), (3, False)):
         (x, dense_x), (after, dense_after) = random_inputs(12, 30, seed), random_inputs(2, 30, seed + 9)
         after, dense_after = after.take(np.array([1])), dense_after[1:]
         rewards = np.zeros(12, np.float32)
-        rewards[[4, 11]] = -1, over
+        rewards[4] = -1  # none at the end: only `terminated` says whether something would have followed
         actions = rng.integers(0, ACTIONS, 12).astype(np.uint8)
         older = network.forward(x)[:, :-1] + rng.uniform(-0.1, 0.1, (12, ACTIONS))  # a little older
         rollout = Rollout(x, after, actions, log_probability(actions, older), rewards, 0.0)
-        learner.add(rollout, over)
-        rollouts.append((rollout, dense_x, dense_after, over))
+        learner.add(rollout, terminated)
+        rollouts.append((rollout, dense_x, dense_after, terminated))
 
     seen = {}
     step = learner.optimiser.step
@@ -136,11 +136,11 @@ def test_an_update_is_the_slope_of_the_whole_objective(frames, share, random_inp
             generalised_advantages(
                 rollout.rewards,
                 forward(x, start)[:, -1],
-                0.0 if over else forward(after, start)[0, -1],
+                0.0 if terminated else forward(after, start)[0, -1],
                 1 - share * (1 - config.gamma),
                 config.lambda_,
             )
-            for rollout, x, after, over in rollouts
+            for rollout, x, after, terminated in rollouts
         ]
     )
     x = np.concatenate([x for _, x, _, _ in rollouts])

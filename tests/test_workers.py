@@ -153,7 +153,7 @@ def test_a_worker_that_never_ends_is_replaced(real_games, tmp_path, monkeypatch)
 
 
 def under_way(real_games, **changes):
-    return real_games.ends[0]._replace(over=False, **changes)
+    return real_games.ends[0]._replace(terminated=False, **changes)
 
 
 @pytest.fixture(scope="module")

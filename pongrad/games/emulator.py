@@ -43,6 +43,7 @@ class Emulator:
         last_action: the joystick's action on the last frame.
         action_names: what the cartridge's actions are called, in Gymnasium's order.
         over: says whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames.
+        truncated: says whether it has been cut off.
     """
 
     def __init__(self, game_id: str) -> None:
@@ -57,6 +58,7 @@ class Emulator:
         self._ale = _load_cartridge(options)
         self._act, self._get_screen = self._ale.act, self._ale.getScreen
         self.over: Callable[[], bool] = self._ale.game_over
+        self.truncated: Callable[[], bool] = self._ale.game_truncated
         actions = self._ale.getMinimalActionSet()
         self.action_names = tuple(action.name for action in actions)
         codes = [action.value for action in actions]

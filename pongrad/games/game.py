@@ -27,7 +27,8 @@ class Game(NamedTuple):
         before, now: the pixels that are on in the screen before the last and in the last, uint16 as bytes:
             arrays would take long to be sent to another process.
         won, lost: points so far.
-        over: whether it has ended.
+        terminated: whether it has ended by its own rules.
+        truncated: whether it has been cut off, at Gymnasium's limit.
     """
 
     id: str
@@ -41,7 +42,13 @@ class Game(NamedTuple):
     now: bytes = b""
     won: int = 0
     lost: int = 0
-    over: bool = False
+    terminated: bool = False
+    truncated: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, one way or the other."""
+        return self.terminated or self.truncated
 
     @property
     def score(self) -> int:
@@ -97,7 +104,8 @@ class Game(NamedTuple):
             value = getattr(self, name)
             if type(value) is not int or not 0 <= value <= most:
                 raise ValueError(f"game with {name} {value!r}, want a number from 0 to {most}")
-        if self.over is not False or (self.step == 0) != (not self.emulator):
+        under_way = self.terminated is False and self.truncated is False
+        if not under_way or (self.step == 0) != (not self.emulator):
             raise ValueError(f"game {self.number} is over or has no emulator state")
         for pixels_on in (self.before, self.now):
             screen = np.frombuffer(pixels_on, np.uint16).astype(np.int64)
@@ -124,6 +132,17 @@ def _seeds_of(seed: int, purpose: Purpose, number: int) -> tuple[int, np.uint64]
     return int(sequence.generate_state(1)[0]), sequence.generate_state(2, np.uint64)[1]
 
 
-_NUMBERS = ("id", "seed", "purpose", "number", "step", "last_action", "won", "lost", "over")
+_NUMBERS = (
+    "id",
+    "seed",
+    "purpose",
+    "number",
+    "step",
+    "last_action",
+    "won",
+    "lost",
+    "terminated",
+    "truncated",
+)
 _LARGEST = {"number": 2**32, "step": LONGEST_GAME, "last_action": 5, "won": 21, "lost": 21}
 """What a game's numbers may be at most."""

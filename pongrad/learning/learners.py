@@ -36,8 +36,8 @@ class Learner(Protocol):
     def optimiser(self) -> Optimiser:
         """How the weights move, with what it remembers."""
 
-    def add(self, rollout: Rollout, over: bool) -> None:
-        """Take a segment of a game; `over`: whether the game has ended with it."""
+    def add(self, rollout: Rollout, terminated: bool) -> None:
+        """Take a segment of a game; `terminated`: whether the game has ended with it by its own rules."""
 
     def update(self, number: int, frames: int) -> dict[str, Any]:
         """Improve the weights by all that has been added, as update `number` after so many frames."""
@@ -126,7 +126,7 @@ def play_for(
 def _add(learner: Learner | None, segments: Iterable[Segment]) -> None:
     if learner:
         for rollout, game in segments:
-            learner.add(rollout, game.over)
+            learner.add(rollout, game.terminated)
 
 
 def next_games(played: Sequence[Sequence[Segment]]) -> list[Game]:

@@ -67,9 +67,12 @@ class PPO:
     def __repr__(self) -> str:
         return f"PPO({self.optimiser}, {self.network})"
 
-    def add(self, rollout: Rollout, over: bool) -> None:
-        """Add a segment of a game; `over`: whether the game has ended with it."""
-        self._segments.append((rollout, over))
+    def add(self, rollout: Rollout, terminated: bool) -> None:
+        """Add a segment of a game; `terminated`: whether the game has ended with it by its own rules.
+
+        Where it has not, the network's value stands for what would have followed, also at a cut-off.
+        """
+        self._segments.append((rollout, terminated))
 
     def update(self, number: int, frames: int) -> dict[str, Any]:
         """Learn from all that has been added, and forget it.
@@ -112,11 +115,11 @@ class PPO:
                 generalised_advantages(
                     rollout.rewards,
                     value,
-                    0.0 if over else last_value,
+                    0.0 if terminated else last_value,
                     gamma,
                     self.config.lambda_,
                 )
-                for (rollout, over), value, last_value in zip(
+                for (rollout, terminated), value, last_value in zip(
                     self._segments, values, last_values, strict=True
                 )
             ]

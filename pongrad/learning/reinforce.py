@@ -53,9 +53,8 @@ class Reinforce:
     def __repr__(self) -> str:
         return f"Reinforce(gamma={self.gamma}, {self.optimiser}, {self.network})"
 
-    def add(self, game: Rollout, over: bool = True) -> None:
-        """Add the gradient of one whole game to the batch."""
-        assert over, "REINFORCE learns from whole games"
+    def add(self, game: Rollout, terminated: bool = True) -> None:
+        """Add the gradient of one whole game to the batch; its last return ends with it either way."""
         p = policy.probability_up(self.network.forward(game.inputs)[:, 0])
         advantages = standardise(discount(game.rewards.astype(p.dtype), self.gamma))
         d_logits = policy.log_gradient(game.actions, p) * advantages.astype(p.dtype)

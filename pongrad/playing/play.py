@@ -215,7 +215,8 @@ class _Player:
             now=screens[now][: counts[now]].tobytes(),
             won=game.won + won,
             lost=game.lost + lost,
-            over=over(),
+            terminated=over() and not emulator.truncated(),
+            truncated=emulator.truncated(),
         )
         self._row += steps + 1
         return steps, emulator_seconds, after

@@ -19,7 +19,7 @@ def warm() -> None:
         learner = new_learner(config, agent)
         game = Game(config.game, 0, Purpose.BENCHMARK, 0)
         (rollout,), _ = play(agent, [game], 4, Emulator(config.game))
-        learner.add(rollout, over=True)
+        learner.add(rollout, terminated=True)
         learner.update(0, 0)
 
 
