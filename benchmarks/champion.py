@@ -1,7 +1,7 @@
 """Make the agent that ships from a finished run: `python benchmarks/champion.py RUN`.
 
-Takes the run's best agent and keeps 8 bits of a weight. Then it plays 100 fresh games on each of three seeds
-made from its file's hash.
+Takes the run's best agent, keeps 8 bits of a weight and leaves out the inputs that were never on in training.
+Then it plays 100 fresh games on each of three seeds made from its file's hash.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pongrad.ground import storage
 from pongrad.network.agent import CHAMPION, FORMAT, Agent
 from pongrad.playing.evaluation import evaluate
 from pongrad.playing.workers import cores
+from pongrad.runs.folder import RunFolder
 
 EVALUATIONS = 3
 
@@ -21,7 +22,11 @@ def make(run: Path) -> None:
     """Write the run's best agent into the package."""
     config = json.loads((run / "config.json").read_text())
     _, metadata = storage.load(run / "best.safetensors", FORMAT)
-    Agent.load(run).save(CHAMPION, small=True, **{**config, **metadata["about"]})
+    agent = Agent.load(run)
+    checkpoint = RunFolder(run).load_checkpoint()
+    assert checkpoint, "a finished run has one"
+    agent.network.weights["W1"][~checkpoint.optimiser["W1"].any(axis=1)] = 0
+    agent.save(CHAMPION, small=True, **{**config, **metadata["about"]})
 
 
 def seeds() -> list[int]:

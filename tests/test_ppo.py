@@ -257,7 +257,7 @@ def test_a_new_agent_is_undecided():
     assert agent.actions == (0, 1, 2, 3, 4, 5)
     assert agent.vision == Vision(corners=True, pair=True, strip_width=8, reach=(20, 8))
     assert {name: w.shape for name, w in agent.network.weights.items()} == {
-        "W1": (12800 + 8745 + 697, 200),
+        "W1": (12800 + 8745 + 11 * 697, 200),
         "W2": (200, 7),
     }
     assert all(w.dtype == np.float32 for w in agent.network.weights.values())

@@ -226,7 +226,7 @@ def test_a_small_file_holds_every_weight_in_8_bits(new_agent, tmp_path):
     W1[7] = 0
     W1[8] = [1e20, -1e20, 3e19, 0]
     agent.save(tmp_path / "small.safetensors", small=True, run="x")
-    assert (tmp_path / "small.safetensors").stat().st_size < 6400 * (4 + 4) + 2000
+    assert (tmp_path / "small.safetensors").stat().st_size < 6400 * (4 + 4 + 2) + 2000
     loaded = Agent.load(tmp_path / "small.safetensors").network.weights
     assert loaded["W1"].dtype == np.float32
     largest = np.abs(W1).max(axis=1, keepdims=True)
@@ -234,21 +234,40 @@ def test_a_small_file_holds_every_weight_in_8_bits(new_agent, tmp_path):
     np.testing.assert_array_equal(loaded["W2"], W2)
 
 
-EIGHT_BITS, SCALE = np.ones((6400, 4), np.int8), np.ones(6400, np.float32)
+def test_a_small_file_leaves_out_rows_of_zeros(new_agent, tmp_path):
+    agent = new_agent(hidden=(4,))
+    agent.network.weights["W1"][100:] = 0
+    agent.save(tmp_path / "small.safetensors", small=True)
+    assert (tmp_path / "small.safetensors").stat().st_size < 100 * (4 + 4 + 2) + 2000
+    loaded = Agent.load(tmp_path / "small.safetensors").network.weights["W1"]
+    assert loaded.shape == (6400, 4) and not loaded[100:].any()
+    np.testing.assert_allclose(loaded[:100], agent.network.weights["W1"][:100], atol=1e-3)
+
+
+SMALL = {
+    "W1": np.ones((6400, 4), np.int8),
+    "W1.scale": np.ones(6400, np.float32),
+    "W1.rows": np.arange(6400, dtype=np.uint16),
+}
 BAD_SMALL_WEIGHTS = {
-    "whole weights": {"W1": np.ones((6400, 4), np.float32), "W1.scale": SCALE},
-    "one dimension": {"W1": EIGHT_BITS[:, 0], "W1.scale": SCALE},
-    "too few scales": {"W1": EIGHT_BITS, "W1.scale": SCALE[1:]},
-    "whole scales": {"W1": EIGHT_BITS, "W1.scale": SCALE.astype(np.int64)},
-    "endless scales": {"W1": EIGHT_BITS, "W1.scale": SCALE * np.inf},
-    "too large": {"W1": np.ones((6400, 11_000), np.int8), "W1.scale": SCALE},
+    "whole weights": {"W1": np.ones((6400, 4), np.float32)},
+    "one dimension": {"W1": SMALL["W1"][:, 0]},
+    "too few scales": {"W1.scale": SMALL["W1.scale"][1:]},
+    "whole scales": {"W1.scale": SMALL["W1.scale"].astype(np.int64)},
+    "endless scales": {"W1.scale": SMALL["W1.scale"] * np.inf},
+    "too large": {"W1": np.ones((6400, 11_000), np.int8)},
+    "too few rows": {"W1.rows": SMALL["W1.rows"][1:]},
+    "rows of another type": {"W1.rows": SMALL["W1.rows"].astype(np.int64)},
+    "a row twice": {"W1.rows": np.maximum(SMALL["W1.rows"], 1)},
+    "a row too far": {"W1.rows": SMALL["W1.rows"] + np.uint16(1)},
 }
 
 
 @pytest.mark.parametrize("weights", BAD_SMALL_WEIGHTS.values(), ids=BAD_SMALL_WEIGHTS)
 def test_unusable_8_bit_weights_are_the_users_error(weights, new_agent, tmp_path, raises_one_line):
     path = tmp_path / "a.safetensors"
-    weights = {**weights, "W2": np.ones((weights["W1"].shape[-1], 1), np.float32)}
+    weights = {**SMALL, **weights}
+    weights["W2"] = np.ones((weights["W1"].shape[-1], 1), np.float32)
     storage.save(path, weights, {"format": FORMAT, **new_agent(hidden=(4,)).description()})
     assert "W1" in raises_one_line(Agent.load, path)
 
@@ -294,6 +313,7 @@ BAD_DESCRIPTIONS = {
     "a vision of other types": {"vision": {"corners": "yes"}},
     "a reach of one number": {"vision": {"reach": [1]}},
     "a reach below 0": {"vision": {"reach": [1, -1]}},
+    "a reach without strips": {"vision": {"reach": [1, 1]}},
     "a reach of text": {"vision": {"reach": ["1", "1"]}},
 }
 

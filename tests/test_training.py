@@ -83,7 +83,7 @@ def test_the_run_folder_is_complete(run):
     config = json.loads((folder / "config.json").read_text())
     assert config["seed"] == 5 and config["gamma"] == 0.99 and "ale-py" in config["versions"]
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
-    inputs = {"classic": 6400, "fast": 2 * 6400 + 8745 + 697}[run.recipe]
+    inputs = {"classic": 6400, "fast": 2 * 6400 + 8745 + 11 * 697}[run.recipe]
     assert Agent.load(folder).network.weights["W1"].shape == (inputs, 200)
     assert len(list((folder / "checkpoints").iterdir())) == 1
 

@@ -157,7 +157,7 @@ def test_the_network_is_given_relative_offsets():
     Then the ball moves 4 columns to the right, into strip 3, and 2 rows up, and the paddle a row down.
     """
     vision = Vision(pair=True, corners=True, strip_width=8, reach=(20, 8))
-    assert vision.shape == (80, 80) and vision.size == 2 * 6400 + 55 * 159 + 41 * 17
+    assert vision.shape == (80, 80) and vision.size == 2 * 6400 + 55 * 159 + 11 * 41 * 17
     rollout_buffer, frame_buffer = new_rollout_buffer(2, vision), new_frame_buffer(vision)
     policy_args = (np.ones((vision.size, 2)), np.ones((2, 2))), 1, np.uint64(1), False
     for step, (row, column, top) in enumerate([(40, 20, 37), (38, 24, 38)]):
@@ -171,16 +171,17 @@ def test_the_network_is_given_relative_offsets():
     def space(left, right, below):
         return 12800 + (right * (right + 1) // 2 + left) * 159 + 79 + below
 
-    def time(below, right):
-        return 12800 + 55 * 159 + (below + 20) * 17 + right + 8
+    def time(strip, below, right):
+        offset = 12800 + 55 * 159 + (below + 20) * 17 + right + 8
+        return offset, offset + (1 + strip) * 41 * 17
 
     first, second = inputs[: offsets[1]], inputs[offsets[1] : offsets[2]]
     assert sorted(first[3:]) == sorted([space(2, 8, -3), space(2, 8, 5), space(8, 8, 8)])
     assert sorted(second[6:]) == sorted(
         [
             *[space(3, 8, 0), space(3, 8, 8), space(8, 8, 8)],
-            time(-2, 4),  # the ball; the paddle is too far away
-            *[time(38 - 37, 0), time(38 - 45, 0), time(46 - 37, 0), time(46 - 45, 0)],  # the paddle's ends
+            *time(3, -2, 4),  # the ball; the paddle is too far away
+            *[*time(8, 38 - 37, 0), *time(8, 38 - 45, 0), *time(8, 46 - 37, 0), *time(8, 46 - 45, 0)],
         ]
     )
 
@@ -191,7 +192,7 @@ pixels_on = st.sets(st.integers(0, ROWS * COLUMNS - 1), max_size=100).map(sorted
 
 def written(offsets_in, *args):
     """The inputs that are written, with how often."""
-    pixels, values = np.zeros(MOST_POINTS**2, np.uint16), np.zeros(MOST_POINTS**2, np.int8)
+    pixels, values = np.zeros(2 * MOST_POINTS**2, np.uint16), np.zeros(2 * MOST_POINTS**2, np.int8)
     count = offsets_in(*args, FIRST, pixels, values)
     assert (values[:count] == 1).all()
     return Counter(pixels[:count].tolist())
@@ -211,16 +212,18 @@ def test_offsets_in_space_are_those_of_every_two_points(now, width):
 
 
 @settings(max_examples=60, deadline=None)
-@given(pixels_on, pixels_on, st.integers(0, 20), st.integers(0, 30))
-def test_offsets_in_time_are_those_of_every_near_pixel_before(now, before, reach_rows, reach_columns):
-    want = Counter()
+@given(pixels_on, pixels_on, st.integers(1, COLUMNS), st.integers(0, 20), st.integers(0, 30))
+def test_offsets_in_time_are_those_of_every_near_pixel_before(now, before, width, reach_rows, reach_columns):
+    want, offsets = Counter(), (2 * reach_rows + 1) * (2 * reach_columns + 1)
     for pixel, old in itertools.product(now[:MOST_POINTS], before[:MOST_POINTS]):
         below, right = pixel // COLUMNS - old // COLUMNS, pixel % COLUMNS - old % COLUMNS
         if abs(below) <= reach_rows and abs(right) <= reach_columns:
-            want[FIRST + (below + reach_rows) * (2 * reach_columns + 1) + right + reach_columns] += 1
+            number = FIRST + (below + reach_rows) * (2 * reach_columns + 1) + right + reach_columns
+            want[number] += 1
+            want[number + (1 + pixel % COLUMNS // width) * offsets] += 1
     both = np.array(now, np.uint16), np.array(before, np.uint16)
-    assert written(offsets_in_time, *both, COLUMNS, reach_rows, reach_columns) == want
-    assert all(FIRST <= pixel < FIRST + (2 * reach_rows + 1) * (2 * reach_columns + 1) for pixel in want)
+    assert written(offsets_in_time, *both, COLUMNS, width, reach_rows, reach_columns) == want
+    assert all(FIRST <= pixel < FIRST + (1 + -(-COLUMNS // width)) * offsets for pixel in want)
 
 
 def test_the_first_input_is_zero_and_the_others_are_what_changed():

@@ -18,6 +18,8 @@ from pongrad.vision.pixels import PreprocessingArgs
 from pongrad.vision.preprocessing import Vision, new_frame_buffer
 
 FORMAT = "pongrad-agent-4"
+Tensor = NDArray[Any]
+
 LARGEST = 2**28
 """Bytes that a first layer read from 8 bits a weight may take up."""
 
@@ -143,15 +145,18 @@ class Agent:
 
         Args:
             path: the file.
-            small: write the first layer in 8 bits a weight, with a scale for every row: a quarter of the
-                size, and each weight off by at most 1/254 of the largest in its row.
+            small: write the first layer in 8 bits a weight, with a scale for every row, and leave out rows of
+                zeros: less than a quarter of the size, and each weight off by at most 1/254 of the largest
+                in its row.
         """
         metadata = {"format": FORMAT, **self.description(), "about": about}
         weights: storage.Tensors = dict(self.network.weights)
         if small:
-            first = weights["W1"]
+            rows = np.flatnonzero(weights["W1"].any(axis=1))
+            first = weights["W1"][rows]
             scale = np.maximum(np.abs(first).max(axis=1), 1e-30).astype(np.float32) / 127
-            weights |= {"W1": np.rint(first / scale[:, None]).astype(np.int8), "W1.scale": scale}
+            rounded = np.rint(first / scale[:, None]).astype(np.int8)
+            weights |= {"W1": rounded, "W1.scale": scale, "W1.rows": rows.astype(np.uint16)}
         storage.save(path, weights, metadata)
 
     @staticmethod
@@ -167,12 +172,9 @@ class Agent:
         weights, metadata = storage.load(path, FORMAT)
         try:
             if "W1.scale" in weights:
-                scale, first = weights.pop("W1.scale"), weights["W1"]
-                if first.ndim != 2 or first.dtype != np.int8 or 4 * first.size > LARGEST:
-                    raise ValueError(f"W1 is {first.dtype} {first.shape}")
-                if scale.shape != (len(first),) or scale.dtype != np.float32:
-                    raise ValueError(f"W1.scale is {scale.dtype} {scale.shape}")
-                weights["W1"] = first * scale[:, None]
+                weights["W1"] = _large(
+                    weights["W1"], weights.pop("W1.scale"), weights.pop("W1.rows"), _vision(metadata).size
+                )
             agent = Agent.from_description(metadata, weights)
             agent.check()
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -197,6 +199,25 @@ class Agent:
             raise ValueError(f"actions {self.actions} of {self.game} are not called {self.action_names}")
         if size != len(self.actions) + 1 and (size, len(self.actions)) != (1, 2):
             raise ValueError(f"{len(self.actions)} actions from {size} outputs, want one more, or 2 from 1")
+
+
+def _large(first: Tensor, scale: Tensor, rows: Tensor, size: int) -> Array:
+    """The first layer [size, units] that was saved small.
+
+    Raises:
+        ValueError: these are not its parts.
+    """
+    if first.ndim != 2 or first.dtype != np.int8 or 4 * size * first.shape[1] > LARGEST:
+        raise ValueError(f"W1 is {first.dtype} {first.shape}")
+    if scale.shape != (len(first),) or scale.dtype != np.float32:
+        raise ValueError(f"W1.scale is {scale.dtype} {scale.shape}")
+    if rows.shape != (len(first),) or rows.dtype != np.uint16:
+        raise ValueError(f"W1.rows is {rows.dtype} {rows.shape}")
+    if (np.diff(rows.astype(np.int64), prepend=-1, append=size) <= 0).any():
+        raise ValueError("W1.rows are not ascending rows")
+    whole = np.zeros((size, first.shape[1]), np.float32)
+    whole[rows] = first * scale[:, None]
+    return whole
 
 
 def _vision(description: dict[str, Any]) -> Vision:

@@ -43,8 +43,9 @@ class Vision:
             every two pixels of this screen in which strips they are, and how many rows apart. What it learns
             about a ball that is a little lower than a paddle holds wherever both are. 0: none.
         reach: rows and columns. The network is given relative offsets in time: for every pixel of this screen
-            and every one of the screen before within this reach how many rows and columns apart they are.
-            What it learns about a velocity holds wherever the object is. (0, 0): none.
+            and every one of the screen before within this reach how many rows and columns apart they are,
+            once by itself and once for the strip where the pixel is. What it learns about a velocity holds
+            wherever the object is, and may differ from strip to strip. (0, 0): none.
     """
 
     top: int = 35
@@ -61,6 +62,7 @@ class Vision:
         """Raise ValueError if it would look outside the screen, or at more than 16 bits can number."""
         fits = 0 <= self.top < self.bottom <= 210 and self.stride in (1, 2, 4, 8)
         fits &= self.strip_width >= 0 and len(self.reach) == 2 and min(self.reach) >= 0
+        fits &= self.strip_width > 0 or not any(self.reach)
         if not fits or self.size > 2**16:
             raise ValueError(f"{self} does not fit a screen")
 
@@ -86,7 +88,8 @@ class Vision:
         rows, columns = self.shape
         strips = -(-columns // self.strip_width) if self.strip_width else 0
         in_space = strips * (strips + 1) // 2 * (2 * rows - 1)
-        in_time = (2 * self.reach[0] + 1) * (2 * self.reach[1] + 1) if any(self.reach) else 0
+        offsets = (2 * self.reach[0] + 1) * (2 * self.reach[1] + 1)
+        in_time = (1 + strips) * offsets if any(self.reach) else 0
         return self.channels * self.pixels + in_space + in_time
 
     @property
@@ -155,6 +158,14 @@ def observe(
         first += strips * (strips + 1) // 2 * (2 * rows - 1)
     if reach_rows + reach_columns > 0 and step > 0:
         count += offsets_in_time(
-            now, before, columns, reach_rows, reach_columns, first, pixels[count:], values[count:]
+            now,
+            before,
+            columns,
+            strip_width,
+            reach_rows,
+            reach_columns,
+            first,
+            pixels[count:],
+            values[count:],
         )
     return count

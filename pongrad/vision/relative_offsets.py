@@ -58,6 +58,7 @@ def offsets_in_time(
     now: Pixels,
     before: Pixels,
     columns: int,
+    strip_width: int,
     reach_rows: int,
     reach_columns: int,
     first: int,
@@ -68,16 +69,20 @@ def offsets_in_time(
 
     An input stands for a number of rows and of columns: a pixel lies so far below and to the right of one
     that was on before (PROT features of Liang et al. 2016, for near pixels only). Of one object it is the
-    velocity, and it is the same input wherever the object is. Only the upper `MOST_POINTS` pixels count.
+    velocity, and it is the same input wherever the object is. A second input stands for the same and the
+    strip of columns where the pixel is. Only the upper `MOST_POINTS` pixels count.
 
     Args:
         now, before: uint16, ascending pixels that are on in this screen and in the one before.
         columns: of the screen.
+        strip_width: columns of a strip.
         reach_rows, reach_columns: how far two pixels may lie apart.
-        first: the number of the first such input; there are (2 reach_rows + 1) (2 reach_columns + 1).
+        first: the number of the first such input; there are (2 reach_rows + 1) (2 reach_columns + 1), and as
+            many for each strip.
         pixels: uint16, receives the inputs.
         values: int8, receives a 1 for each.
     """
+    offsets = (2 * reach_rows + 1) * (2 * reach_columns + 1)
     count = 0
     for j in range(min(len(now), MOST_POINTS)):
         row, column = np.int64(now[j]) // columns, np.int64(now[j]) % columns
@@ -87,6 +92,7 @@ def offsets_in_time(
             if abs(below) <= reach_rows and abs(right) <= reach_columns:
                 place = (below + reach_rows) * (2 * reach_columns + 1) + right + reach_columns
                 pixels[count] = first + place
-                values[count] = 1
-                count += 1
+                pixels[count + 1] = first + (1 + column // strip_width) * offsets + place
+                values[count : count + 2] = 1
+                count += 2
     return count
