@@ -15,6 +15,7 @@ The best agent within 6 million frames, and the best at the end, play 100 fresh 
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import statistics
@@ -58,12 +59,13 @@ class Evaluations:
 
     def of(self, agent_file: Path) -> dict[str, Any]:
         """The mean score of one agent and its standard error."""
-        if agent_file.name not in self._known:
+        key = f"{agent_file.name} {hashlib.sha256(agent_file.read_bytes()).hexdigest()[:16]}"
+        if key not in self._known:
             agent = Agent.load(agent_file)
             agent.greedy = True
-            self._known[agent_file.name] = evaluate(agent, GAMES, 0, cores())
+            self._known[key] = evaluate(agent, GAMES, 0, cores())
             self._file.write_text(json.dumps(self._known, indent=2) + "\n")
-        return self._known[agent_file.name]
+        return self._known[key]
 
     def youngest_above(self, mark: float, stages: list[Path]) -> Path | None:
         """The stage that passes the mark while the one before it does not; None: not even the oldest."""

@@ -96,7 +96,8 @@ def dense():
 
     def make(inputs, size):
         out = np.zeros((len(inputs), size))
-        out[np.repeat(np.arange(len(inputs)), np.diff(inputs.offsets)), inputs.pixels] = inputs.values
+        rows = np.repeat(np.arange(len(inputs)), np.diff(inputs.offsets))
+        np.add.at(out, (rows, inputs.pixels), inputs.values)
         return out
 
     return make

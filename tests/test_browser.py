@@ -49,7 +49,8 @@ def agent_file(new_agent, tmp_path_factory):
     """An agent that always goes down: an early stage."""
     path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
     agent = new_agent(hidden=(20,), critic=True, vision=Vision(corners=True, pair=True))
-    agent.network.weights["W1"][:], agent.network.weights["W2"][:] = 1, -1
+    agent.network.weights["W1"][:], agent.network.weights["W2"][:] = 1, 0
+    agent.network.weights["W2"][:, agent.action_names.index("LEFT")] = 1
     agent.save(path)
     return path
 

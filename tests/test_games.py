@@ -1,4 +1,4 @@
-"""The engine's games are Gymnasium's, and games are values: anybody can play on from them at any step."""
+"""The engine's games are Gymnasium's, and games are values: any process can resume them at any step."""
 
 import pickle
 import sys

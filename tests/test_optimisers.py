@@ -107,7 +107,7 @@ def adam_by_definition(weights, gradients, learning_rate, beta2, epsilon):
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-5), ("float64", 1e-12)])
-def test_where_every_row_is_touched_it_is_adam_without_momentum(dtype, rtol):
+def test_where_every_row_is_active_it_is_adam_without_momentum(dtype, rtol):
     rng = np.random.default_rng(0)
     start = rng.standard_normal((6, 5)).astype(dtype)
     gradients = [rng.standard_normal((6, 5)).astype(dtype) * 10.0 ** -(t % 5) for t in range(12)]
@@ -129,7 +129,7 @@ def test_one_lazy_step_worked_by_hand():
     np.testing.assert_allclose(weights, [[1 + 0.1 * 4 / 4.00001], [1 - 0.05]], rtol=1e-12)
 
 
-def test_rows_that_are_not_touched_stay_as_they_are():
+def test_rows_that_are_not_active_stay_as_they_are():
     rng = np.random.default_rng(1)
     weights = rng.standard_normal((4, 3))
     optimiser = LazyRMSProp({"W": weights}, 1e-2)
@@ -143,7 +143,7 @@ def test_rows_that_are_not_touched_stay_as_they_are():
         for now, then in zip((weights, optimiser.state["W"]), before, strict=True):
             np.testing.assert_array_equal(now[~active_rows], then[~active_rows])
             assert (now[active_rows] != then[active_rows]).all()
-    # row 1 was active_rows at steps 1, 2 and 4; its mean square knows only those, the bias knows all steps
+    # row 1 was active at steps 1, 2 and 4; its mean square knows only those, the bias knows all steps
     c = 0.0
     for t in (0, 1, 3):
         c = 0.999 * c + 0.001 * gradients[t][1] ** 2

@@ -1,12 +1,14 @@
 """Recipe fast's learner: its gradient is the derivative of its objective, and its rollouts are its games."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
 
+from pongrad.learning import learners
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
 from pongrad.learning.ppo import PPO, objective_gradient
 from pongrad.learning.recipes import Fast
@@ -56,7 +58,7 @@ def steps():
 def test_the_gradient_is_autograds(steps):
     batch, out = steps
     how = 0.2, 0.03, 0.02, 0.5
-    got, losses = objective_gradient(out, *batch.values(), *how)
+    got, losses = objective_gradient(out, *batch.values(), *how, NAMES)
     want = autograd.grad(lambda out: objective(out[:, :-1], out[:, -1], *batch.values(), *how))(out)
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
     assert 0.1 < losses["clip_fraction"] < 0.9  # both branches were taken
@@ -77,11 +79,19 @@ def test_clipping_stops_only_what_has_gone_far_enough(ratio, advantage, moves):
     actions = np.zeros(1, np.uint8)
     old = log_probability(actions, out[:, :-1]) - np.log(ratio)
     d_out, _ = objective_gradient(
-        out, actions, old, np.array([float(advantage)]), np.zeros(1), 0.2, 0.0, 0.0, 0.5
+        out, actions, old, np.array([float(advantage)]), np.zeros(1), 0.2, 0.0, 0.0, 0.5, NAMES[:3]
     )
     p = policy.softmax(out[:, :-1])[0][0]
     want = ratio * advantage * (np.array([1, 0, 0]) - p) if moves else np.zeros(3)
     np.testing.assert_allclose(d_out[0, :-1], want, atol=1e-12)
+
+
+def test_a_game_that_was_cut_off_is_not_given_as_ended(new_game):
+    given = []
+    learner = SimpleNamespace(add=lambda rollout, terminated: given.append(terminated))
+    ends = ({}, {"terminated": True}, {"truncated": True}, {"terminated": True, "truncated": True})
+    learners._add(learner, [(None, new_game()._replace(**end)) for end in ends])
+    assert given == [False, True, False, True]
 
 
 def test_huge_logits_do_not_overflow():
@@ -89,7 +99,7 @@ def test_huge_logits_do_not_overflow():
     zeros, ones = np.zeros(2, np.float32), np.ones(2, np.float32)
     actions = np.array([0, 1], np.uint8)
     with np.errstate(over="raise", invalid="raise"):
-        d_out, losses = objective_gradient(out, actions, zeros, ones, zeros, 0.2, 0.01, 0.01, 0.5)
+        d_out, losses = objective_gradient(out, actions, zeros, ones, zeros, 0.2, 0.01, 0.01, 0.5, NAMES[:2])
     assert np.isfinite(d_out).all() and np.isfinite(list(losses.values())).all()
 
 

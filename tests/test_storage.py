@@ -290,6 +290,9 @@ BAD_WEIGHTS = {
     "NaN": {"W1": W1, "W2": np.array([[1], [1], [np.nan], [1]], np.float32)},
     "infinite": {"W1": W1 * np.float32(np.inf), "W2": W2},
     "no weights": {},
+    "one layer": {"W1": W1[:, :1]},
+    "other names": {"W1": W1, "W3": W2},
+    "two precisions": {"W1": W1, "W2": W2.astype(np.float64)},
 }
 
 
@@ -301,7 +304,13 @@ def test_unusable_weights_are_the_users_error(weights, new_agent, tmp_path, rais
 
 
 BAD_DESCRIPTIONS = {
-    "three actions": {"actions": [2, 3, 0]},
+    "three actions": {"actions": [2, 3, 0], "action_names": ["RIGHT", "LEFT", "NOOP"]},
+    "no actions": {"actions": [], "action_names": []},
+    "an action twice": {"actions": [2, 2], "action_names": ["RIGHT", "RIGHT"]},
+    "greedy by name": {"greedy": "yes"},
+    "backgrounds of text": {"vision": {"background_palette": ["a"]}},
+    "a strip as wide as the world": {"vision": {"strip_width": 10**30}},
+    "a reach of fractions": {"vision": {"strip_width": 8, "reach": [1.5, 2.5]}},
     "actions not a list": {"actions": 2},
     "an action that the game has not": {"actions": [2, 6]},
     "names of other actions": {"action_names": ["LEFT", "RIGHT"]},
@@ -327,7 +336,7 @@ def test_unusable_descriptions_are_the_users_error(change, new_agent, tmp_path, 
     assert "not a usable agent" in raises_one_line(Agent.load, path)
 
 
-# The kernels look where they are told to, so that a vision of what is no screen must not get that far.
+# Compiled code reads where it is told to, so a vision that does not fit a screen must not get that far.
 IMPOSSIBLE_VISIONS = {
     "rows below the screen": ({"top": 1035, "bottom": 1195}, 6400),
     "rows above the screen": ({"top": -40, "bottom": 120}, 6400),

@@ -229,7 +229,7 @@ def test_a_finished_run_can_be_extended(run, tmp_path):
     train(short, *run.flags, "--frames", 1)
     assert newest_checkpoint(short).progress.update == 1
     again = subprocess.run(command("--run", short, "--resume"), capture_output=True, text=True)
-    assert again.returncode == 2 and "is finished: give a later --frames" in again.stderr
+    assert again.returncode == 2 and "is finished: give a larger --frames" in again.stderr
     train(short, "--resume", "--frames", FRAMES)
     assert weights(short) == weights(run.folder)
 

@@ -38,7 +38,7 @@ def screens(background, *dots):
     return palette, rgb
 
 
-def look(preprocessing_args, size=6400):
+def active(preprocessing_args, size=6400):
     out = np.full(size, 9, np.uint16)
     return out[: active_pixels(preprocessing_args, np.empty_like(out), out)].tolist()
 
@@ -77,8 +77,8 @@ def test_hand_worked_screens(background, dots, want):
     assert processed.shape == (6400,)
     assert set(np.unique(processed)) <= {0, 1}
     assert processed.nonzero()[0].tolist() == want
-    assert look(Vision().preprocessing_args(palette)) == want
-    assert look(Vision().preprocessing_args_rgb(rgb)) == want
+    assert active(Vision().preprocessing_args(palette)) == want
+    assert active(Vision().preprocessing_args_rgb(rgb)) == want
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ areas = st.tuples(st.integers(0, 209), st.integers(0, 159), st.integers(1, 60), 
     st.integers(0, 100),
     st.integers(1, 110),
 )
-def test_look_finds_every_pixel_that_is_on(paint, stride, top, rows):
+def test_active_pixels_are_all_that_are_on(paint, stride, top, rows):
     screen = np.full((210, 160), 34, np.uint8)
     for (row, column, height, width), colour in paint:
         screen[row : row + height, column : column + width] = colour
@@ -111,7 +111,7 @@ def test_look_finds_every_pixel_that_is_on(paint, stride, top, rows):
     kept = screen[top : top + rows : stride, ::stride]
     assert vision.shape == kept.shape
     want = ((kept != 34) & (kept != 228)).ravel().nonzero()[0].tolist()
-    assert look(vision.preprocessing_args(screen), vision.size) == want
+    assert active(vision.preprocessing_args(screen), vision.size) == want
 
 
 @settings(max_examples=60, deadline=None)
@@ -124,7 +124,7 @@ def test_corners_are_the_left_ones_of_the_ends_of_vertical_runs(paint, stride):
     on = np.pad(screen[35:195:stride, ::stride] == 14, ((1, 1), (0, 0)))  # what is off the screen is off
     ends = on[1:-1] & ~(on[:-2] & on[2:])
     want = ends & ~np.pad(ends, ((0, 0), (1, 0)))[:, :-1]
-    assert look(vision.preprocessing_args(screen), vision.pixels) == want.ravel().nonzero()[0].tolist()
+    assert active(vision.preprocessing_args(screen), vision.pixels) == want.ravel().nonzero()[0].tolist()
 
 
 def test_a_pair_shows_both_screens_side_by_side():

@@ -1,1 +1,1 @@
-"""What is played: the emulator, and games as values."""
+"""What is played: the emulator, games as values, random streams."""

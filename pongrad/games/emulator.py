@@ -43,7 +43,7 @@ class Emulator:
         last_action: the joystick's action on the last frame.
         action_names: what the cartridge's actions are called, in Gymnasium's order.
         over: says whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames.
-        truncated: says whether it has been cut off.
+        terminated, truncated: say whether it has ended by its own rules, and whether it has been cut off.
     """
 
     def __init__(self, game_id: str) -> None:
@@ -59,6 +59,7 @@ class Emulator:
         self._act, self._get_screen = self._ale.act, self._ale.getScreen
         self.over: Callable[[], bool] = self._ale.game_over
         self.truncated: Callable[[], bool] = self._ale.game_truncated
+        self.terminated: Callable[[], bool] = functools.partial(self._ale.game_over, with_truncation=False)
         actions = self._ale.getMinimalActionSet()
         self.action_names = tuple(action.name for action in actions)
         codes = [action.value for action in actions]
@@ -156,6 +157,8 @@ class Emulator:
 @functools.cache
 def action_names(game_id: str) -> tuple[str, ...]:
     """What the actions of a game are called, in Gymnasium's order: the emulator's minimal action set.
+
+    Loading the cartridge takes 0.1 s, once a game.
 
     Raises:
         UserError: Gymnasium knows no such Atari game.

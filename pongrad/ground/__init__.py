@@ -1,1 +1,1 @@
-"""What everything stands on: the one error a user can cause, and files that are whole or not there."""
+"""What everything stands on: the one error a user can cause, whole files, and compiled loops."""

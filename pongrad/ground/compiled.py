@@ -5,10 +5,13 @@ same numbers come out whatever the number of workers. float32 and float64 arrays
 version for each (`python -m pongrad.runs.warm` compiles them ahead).
 """
 
+import contextlib
 import functools
 import hashlib
+import multiprocessing
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +19,8 @@ from typing import Any, TypeVar
 import numba
 
 PACKAGE = Path(__file__).parents[1]
+
+SECONDS_KEPT = 24 * 3600
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -39,6 +44,8 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
 def cache_folder() -> Path | None:
     """Where machine code is kept: in the package or, if that cannot be written to, in the user's cache.
 
+    NUMBA_CACHE_DIR names another place.
+
     Numba compiles a function anew when its own file changes, not when a function that it calls has changed in
     another file. So the folder is named by a hash of all files with compiled functions.
 
@@ -46,18 +53,30 @@ def cache_folder() -> Path | None:
         The folder; None if no place can be written to, which it says on stderr.
     """
     name = f"numba-{source_hash()}"
-    for parent in (PACKAGE / "__pycache__", Path("~/.cache/pongrad").expanduser()):
+    config: Any = numba.config
+    wanted = [config.CACHE_DIR] if config.CACHE_DIR else [PACKAGE / "__pycache__", "~/.cache/pongrad"]
+    for parent in map(Path, wanted):
         try:
+            parent = parent.expanduser()
             (parent / name).mkdir(parents=True, exist_ok=True)
             (parent / name / "writable").touch()
         except (OSError, RuntimeError):
             continue
-        for other in parent.glob("numba-*"):  # of earlier sources
-            if other.name != name:
-                shutil.rmtree(other, ignore_errors=True)
+        _remove_unused(parent)
         return parent / name
-    print("pongrad: no folder for compiled code can be written to: each start takes longer", file=sys.stderr)
+    if multiprocessing.parent_process() is None:  # workers need not say it again
+        print(
+            "pongrad: no folder for compiled code can be written to: each start takes longer", file=sys.stderr
+        )
     return None
+
+
+def _remove_unused(parent: Path) -> None:
+    """Remove the machine code of sources that no process has started with for a day."""
+    for marker in parent.glob("numba-*/writable"):
+        with contextlib.suppress(OSError):
+            if time.time() - marker.stat().st_mtime > SECONDS_KEPT:
+                shutil.rmtree(marker.parent)
 
 
 def source_hash() -> str:

@@ -174,4 +174,4 @@ def _check_format(path: Path, metadata: Any, format: str) -> None:
         raise UserError(f"{path} is not a file of format {format}: give one that pongrad wrote")
     if int(found_version) > int(version):
         raise UserError(f"{path} was written by a newer pongrad ({found}, not {format}): update pongrad")
-    raise UserError(f"{path} was written by an older pongrad ({found}, not {format}): make it anew")
+    raise UserError(f"{path} was written by an older pongrad ({found}, not {format}): recreate it")

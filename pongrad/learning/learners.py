@@ -20,7 +20,7 @@ from pongrad.playing.workers import Workers
 from pongrad.vision.preprocessing import Vision
 
 FIRST_WEIGHTS = 0.05
-"""Recipe fast's first layer begins so small that what it learns soon outweighs what it was born with."""
+"""Standard deviation of recipe fast's first layer at the start: what it learns soon outweighs it."""
 
 LOGIT_SCALE = 0.01
 """So that all actions are equally likely at first."""
@@ -100,7 +100,7 @@ def play_for(
         workers: who plays.
         games: to begin with.
         times: how many updates' worth; None: until the iterator is closed.
-        stopping: asked ten times a second whether to break off.
+        stopping: polled ten times a second; true cancels.
 
     Yields:
         What was played, as `Workers.collect_steps` has it. Before asking for more, improve the weights and

@@ -75,10 +75,12 @@ class LazyRMSProp(Optimiser):
         c <- decay_rate c + (1 - decay_rate) g^2
         W <- W + learning_rate g / (sqrt(c / (1 - decay_rate^t)) + epsilon)
 
-    t counts all steps; dividing by 1 - decay_rate^t corrects for c having started at 0. With that it is
-    Adam (Kingma and Ba 2015) without momentum (beta1 = 0). A row of the first layer belongs to one pixel: a
-    minibatch in which that pixel was never on says nothing about it, so neither c nor W of the row moves
-    (plain RMSProp would shrink c). Most pixels are off in most minibatches: this is much less work.
+    t counts all steps; dividing by 1 - decay_rate^t corrects for c having started at 0. For a row with a
+    gradient at every step that is Adam (Kingma and Ba 2015) without momentum (beta1 = 0); a row that first
+    gets one late moves up to 1 / sqrt(1 - decay_rate) = 32 times the learning rate. A row of the first layer
+    belongs to one input: a minibatch in which it was never on says nothing about it, so neither c nor W of
+    the row moves (plain RMSProp would shrink c). Most inputs are off in most minibatches: this is much less
+    work.
 
     Attributes:
         learning_rate: may be changed between steps.

@@ -104,10 +104,10 @@ class PPO:
         """The steps to learn from, with advantages and returns as the network now sees them."""
         rollouts = [rollout for rollout, _ in self._segments]
         inputs = Inputs.join([rollout.inputs for rollout in rollouts])
-        following = Inputs.join([rollout.next_observation for rollout in rollouts])
+        next_observations = Inputs.join([rollout.next_observation for rollout in rollouts])
         actions = np.concatenate([rollout.actions for rollout in rollouts])
         out = self.network.forward(inputs).copy()
-        last_values = self.network.forward(following)[:, -1]
+        last_values = self.network.forward(next_observations)[:, -1]
         ends = np.cumsum([len(rollout) for rollout in rollouts])
         values = np.split(out[:, -1], ends[:-1])
         advantages = np.concatenate(
@@ -142,10 +142,8 @@ class PPO:
             share * self.config.entropy_coefficient,
             share * self.config.log_barrier_coefficient,
             self.config.value_coefficient,
+            self.action_names,
         )
-        probabilities = policy.softmax(out[:, :-1])[0].mean(axis=0)
-        names = [f"probability/{name}" for name in self.action_names]
-        losses |= dict(zip(names, map(float, probabilities), strict=True))
         self.network.backward(d_out)
         self.optimiser.step(self.network.gradients, self.network.active_rows)
         self.network.zero_gradients()
@@ -172,6 +170,7 @@ def objective_gradient(
     entropy_coefficient: float,
     log_barrier_coefficient: float,
     value_coefficient: float,
+    action_names: Sequence[str],
 ) -> tuple[Array, dict[str, float]]:
     """The gradient of the objective (see the module's header) with respect to the network's outputs.
 
@@ -185,9 +184,10 @@ def objective_gradient(
         actions: [steps], places of the actions taken.
         old_log_p, advantages, returns: [steps].
         clip, entropy_coefficient, log_barrier_coefficient, value_coefficient: of the objective.
+        action_names: what the actions are called.
 
     Returns:
-        d objective / d out, shaped as `out`, and the parts of the objective for the metrics.
+        d objective / d out, shaped as `out`, and means for the metrics, see `PPO.update`.
     """
     p, log_p = policy.softmax(out[:, :-1])
     log_ratio = log_p[np.arange(len(out)), actions] - old_log_p
@@ -202,10 +202,12 @@ def objective_gradient(
     d_out[:, :-1] += log_barrier_coefficient * (1 / p.shape[1] - p)
     d_out[:, -1] = 2 * value_coefficient * error
     d_out /= len(out)
+    probabilities = dict(zip(action_names, p.mean(axis=0), strict=True))
     return d_out, {
         "policy_loss": -float(np.mean(np.minimum(gain, clipped_gain))),
         "value_loss": float(np.mean(error * error)),
         "entropy": float(np.mean(policy.entropies(p, log_p))),
         "clip_fraction": 1 - float(np.mean(moves)),
         "approx_kl": float(np.mean(ratio - 1 - log_ratio)),
+        **{f"probability/{name}": float(mean) for name, mean in probabilities.items()},
     }

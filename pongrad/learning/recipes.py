@@ -86,15 +86,15 @@ class Fast(Recipe):
     minibatches: int = 4
     """Parts of these steps that the weights move for, one after the other."""
     gamma: float = 0.99
-    """Discount: what comes a step later counts so many times as much."""
+    """Discount a step, at first; see --schedule-frames."""
     lambda_: Annotated[float, arg(name="lambda")] = 0.95
     """Generalised advantages: 0 trusts the network's values, 1 only what happened."""
     clip: float = 0.2
     """How far an update may change the probability of an action, as a share, before it gains no more."""
     entropy_coefficient: float = 0.01
-    """How much it is worth to stay undecided: the entropy."""
+    """Weight of the entropy bonus, at first."""
     log_barrier_coefficient: float = 0.003
-    """How much it is worth that no action becomes impossible: the mean of both actions' log-probabilities."""
+    """Weight of the log-barrier bonus, at first: the mean of all actions' log-probabilities."""
     value_coefficient: float = 0.5
     """How much the error of the values counts."""
     learning_rate: float = 1e-3
@@ -136,7 +136,7 @@ class Classic(Recipe):
         _above_zero(self, "batch_size")
         _from_to(self, 0, 1, "decay_rate")
         if self.decay_rate == 1:
-            raise UserError("--decay-rate must be below 1, or it never learns what gradients are like")
+            raise UserError("--decay-rate must be below 1, or its running average never moves")
 
     @property
     def num_games(self) -> int:

@@ -48,7 +48,7 @@ class Reinforce:
         self.gamma = gamma
         self.optimiser = RMSProp(network.weights, learning_rate, decay_rate)
         self._entropies: list[float] = []
-        self._ups: list[float] = []  # the mean P(UP) of each game
+        self._ups: list[float] = []  # mean probability of the first action in each game
 
     def __repr__(self) -> str:
         return f"Reinforce(gamma={self.gamma}, {self.optimiser}, {self.network})"

@@ -23,7 +23,7 @@ RolloutBuffer = tuple[Int64s, Pixels, Values, NDArray[np.uint8], NDArray[np.floa
 
 
 def new_rollout_buffer(steps: int, vision: Vision) -> RolloutBuffer:
-    """Room for so many steps, even if every pixel changed on each of them."""
+    """Room for so many steps, even if every pixel is on, with as many relative offsets as there can be."""
     points = MOST_POINTS
     pairs = points * (points - 1) // 2 + 2 * points**2  # in space and in time
     most = steps * (vision.channels * vision.pixels + pairs)

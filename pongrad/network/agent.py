@@ -17,7 +17,7 @@ from pongrad.network.network import Network
 from pongrad.vision.pixels import PreprocessingArgs
 from pongrad.vision.preprocessing import Vision, new_frame_buffer
 
-FORMAT = "pongrad-agent-4"
+FORMAT = "pongrad-agent-5"
 Tensor = NDArray[Any]
 
 LARGEST = 2**28
@@ -188,13 +188,23 @@ class Agent:
             ValueError: that.
             UserError: the game is unknown.
         """
-        size = self.vision.size
-        for name, array in self.network.weights.items():
+        weights, size = self.network.weights, self.vision.size
+        if list(weights) != [f"W{i + 1}" for i in range(len(weights))] or len(weights) < 2:
+            raise ValueError(f"weights {list(weights)}, want W1, W2, ...")
+        if len({array.dtype for array in weights.values()}) > 1:
+            raise ValueError("the weights are of several types")
+        for name, array in weights.items():
             if array.ndim != 2 or len(array) != size or array.dtype not in (np.float32, np.float64):
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, want {size} rows of float32")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} has weights that are not finite")
             size = array.shape[1]
+        if type(self.greedy) is not bool:
+            raise ValueError(f"greedy is {self.greedy!r}")
+        if not all(type(action) is int for action in self.actions) or len(set(self.actions)) < max(
+            2, len(self.actions)
+        ):
+            raise ValueError(f"actions {self.actions}, want at least two different ones")
         if self.action_names != tuple(map(dict(enumerate(action_names(self.game))).get, self.actions)):
             raise ValueError(f"actions {self.actions} of {self.game} are not called {self.action_names}")
         if size != len(self.actions) + 1 and (size, len(self.actions)) != (1, 2):
@@ -226,7 +236,8 @@ def _vision(description: dict[str, Any]) -> Vision:
         for name, value in description["vision"].items()
     }
     vision, usual = Vision(**parts), Vision()
-    for name, value in asdict(vision).items():  # the kernels are compiled for these types
-        if type(value) is not type(getattr(usual, name)):
+    for name, value in asdict(vision).items():  # `policy_step` is compiled for these types
+        of_integers = not isinstance(value, tuple) or all(type(each) is int for each in value)
+        if type(value) is not type(getattr(usual, name)) or not of_integers:
             raise TypeError(f"a vision with {name} {value!r}")
     return vision

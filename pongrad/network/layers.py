@@ -24,7 +24,7 @@ class SparseLinear:
 
     def __init__(self, weights: Array) -> None:
         self.weights = weights
-        self.gradient = np.zeros_like(weights)
+        self.gradient = np.zeros(weights.shape, weights.dtype)  # memory that is not used costs nothing
         self.active_rows = np.zeros(len(weights), np.bool_)
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ class Linear:
 
     def __init__(self, weights: Array) -> None:
         self.weights = weights
-        self.gradient = np.zeros_like(weights)
+        self.gradient = np.zeros(weights.shape, weights.dtype)  # memory that is not used costs nothing
         self.active_rows = np.zeros(len(weights), np.bool_)
 
     def __repr__(self) -> str:
@@ -168,7 +168,7 @@ def _linear_backward(x: Array, weights: Array, d_out: Array, gradient: Array, d_
 
 @compiled()
 def zero_rows(gradient: Array, active_rows: NDArray[np.bool_]) -> None:
-    """Set the active rows of `gradient` [rows, units] to 0, and no row is active_rows any more."""
+    """Set the active rows of `gradient` [rows, units] to 0, and mark them inactive."""
     for row in range(len(gradient)):
         if active_rows[row]:
             active_rows[row] = False

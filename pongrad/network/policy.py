@@ -59,7 +59,7 @@ def choose_action(logits: Array, draw: float, greedy: bool) -> tuple[int, float]
     """Choose an action by its probability, or greedily the likeliest one.
 
     Args:
-        logits: one for each action, their softmax are the probabilities; or a single one z of two actions,
+        logits: one for each action, their softmax gives the probabilities; or a single one z of two actions,
             sigmoid(z) is the probability of the first.
         draw: uniform in [0, 1).
         greedy: whether to choose the likeliest action, the first of several.

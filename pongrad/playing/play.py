@@ -26,7 +26,7 @@ class Rollout:
 
     Attributes:
         inputs: the network's sparse inputs.
-        following: what it would have seen next, one step.
+        next_observation: the network's input after the last step, one step.
         actions: uint8, places in the agent's `actions`.
         log_probabilities: float64, the logarithms of the probabilities that they were drawn with.
         rewards: float32, points won or lost by the step.
@@ -62,13 +62,13 @@ Segment = tuple[Rollout, Game]
 
 @dataclass(frozen=True)
 class SerialisedRollouts:
-    """All that was played of some games, joined and as bytes: arrays take long to be sent to a process.
+    """Serialised rollouts of several games: a few bytes objects are sent faster than many arrays.
 
     Attributes:
         places: of each segment in each place: its steps, its `emulator_seconds` and the game after it.
         offsets, pixels, values: the inputs of all steps of all segments, each segment followed by its
             `next_observation`; see `Inputs`.
-        actions, log_probabilities, rewards: as many; those of what was not played mean nothing.
+        actions, log_probabilities, rewards: as many; entries of the rows of `next_observation` are undefined.
     """
 
     places: list[list[tuple[int, float, Game]]]
@@ -215,7 +215,7 @@ class _Player:
             now=screens[now][: counts[now]].tobytes(),
             won=game.won + won,
             lost=game.lost + lost,
-            terminated=over() and not emulator.truncated(),
+            terminated=emulator.terminated(),
             truncated=emulator.truncated(),
         )
         self._row += steps + 1

@@ -135,7 +135,7 @@ def _work(pipe: Any, shared: SharedAgent, seconds: float) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # the emulator complains about damaged states; what matters is sent back
         os.dup2(silence, stream)
-    os.nice(5)  # who learns goes first, for everybody will wait for the new weights
+    os.nice(5)  # the learner goes first: all workers wait for its weights
     agents = [shared.agent(number) for number in range(2)]
     emulator = Emulator(agents[0].game)
     tasks: SimpleQueue[Any] = SimpleQueue()

@@ -79,14 +79,14 @@ class Workers:
 
         Args:
             games: games that are not over.
-            stopping: asked ten times a second whether to break off.
+            stopping: polled ten times a second; true cancels.
 
         Yields:
             Each game's one segment, in the order given, as soon as it can be had.
 
         Raises:
             Interrupted: `stopping` said so.
-            WorkersDied: again and again, of the same piece.
+            WorkersDied: the same task crashed three workers.
         """
         pieces: list[list[Rollout]] = [[] for _ in games]
         waiting = dict(enumerate(games))  # no worker is playing these
@@ -123,9 +123,8 @@ class Workers:
         """Play all games on for exactly so many steps, and again, and again; see `play.play_on`.
 
         While the learner works on what is yielded the workers play on, so they are one set of weights
-        behind: what is yielded was played with the weights published before the newest. Which these are must
-        not depend on who was faster, so exactly one set is to be published before asking for more (or never
-        any).
+        behind: what is yielded was played with the weights published before the newest. The
+        version must not depend on timing: publish exactly one set before asking for more, or never any.
 
         A game that ends is followed by the one numbered `len(games)` after it. Workers are dealt many games
         at once, because each answer interrupts the learner.
@@ -134,14 +133,14 @@ class Workers:
             games: games that are not over.
             steps: to play in each at a time.
             times: how often; None: until the iterator is closed.
-            stopping: asked ten times a second whether to break off.
+            stopping: polled ten times a second; true cancels.
 
         Yields:
             The segments played in the place of each game.
 
         Raises:
             Interrupted: `stopping` said so.
-            WorkersDied: again and again, of the same piece.
+            WorkersDied: the same task crashed three workers.
         """
         games = list(games)
         behind = self._shared.version - 1
@@ -174,6 +173,8 @@ class Workers:
             if all(place in played for place in places):
                 yield [played.pop(place) for place in places]
                 out += 1
+                published = self._shared.version - 1 - behind
+                assert published in (0, out), f"{published} publications after {out} rollouts"
 
     def _deal(
         self,
@@ -187,11 +188,11 @@ class Workers:
         Args:
             next_task: gives the next task, or None if there is none now.
             take: is called with each key and answer.
-            stopping: asked ten times a second whether to break off.
+            stopping: polled ten times a second; true cancels.
             ahead: how many tasks more a worker is given, so that it need not wait for the next.
 
         Yields:
-            Whenever answers have been taken and everybody has something to do again.
+            Whenever answers have been taken and new tasks given.
         """
         playing: dict[Worker, deque[Any]] = {worker: deque() for worker in self._team}
         try:

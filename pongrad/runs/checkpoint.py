@@ -75,7 +75,7 @@ class Checkpoint:
         hyperparameters: what decides what is learned, as `Recipe.hyperparameters` has it.
         progress: how far the run has come; every schedule follows from it.
         weights: what has been learned.
-        weights_before: what had been, one update ago: some play on with them, see `Workers.collect_steps`.
+        weights_before: the weights one update earlier; the next rollout is played with them.
         optimiser: what the optimiser remembers.
         games: as they stand.
     """

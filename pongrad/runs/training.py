@@ -114,7 +114,7 @@ class Training:
             self._saved = self.progress.update
         self._started = started - self.progress.seconds
         if config.resume and self._enough():
-            raise UserError(f"{self.folder.path} is finished: give a later --frames, --minutes or --until")
+            raise UserError(f"{self.folder.path} is finished: give a larger --frames, --minutes or --until")
         self._best: tuple[Agent, dict[str, Any]] | None = None  # a better one than on disk
         self.folder.write_config(config)
         self.folder.rewind_metrics(self.progress)

@@ -62,7 +62,7 @@ def preprocessing(agent: Agent, screen: np.ndarray, moment: Moment) -> Figure:
     small = cropped[:: vision.stride, :: vision.stride]
     red = small[:, :, 0]
     on = ~np.isin(red, vision.background_red)
-    end = "and the one before" if vision.pair else "minus the one before"
+    end = "and those before" if vision.pair else "minus the one before"
     steps: list[tuple[str, Any]] = [
         ("the screen", screen),
         (f"rows {vision.top} to {vision.bottom - 1}", cropped),
@@ -80,7 +80,7 @@ def preprocessing(agent: Agent, screen: np.ndarray, moment: Moment) -> Figure:
 
 
 def network(agent: Agent) -> Figure:
-    """The network's layers as columns, as wide as their numbers of weights are written between them."""
+    """The network's layers as columns, of dots, with the number of weights between each two."""
     arrays = list(agent.network.weights.items())
     outputs = "probability of\n" + (agent.action_names[0] if agent.logits == 1 else "each action")
     if agent.network.outputs > agent.logits:

@@ -88,10 +88,14 @@ async def _until_closed(pipe: Any, listening: socket.socket, shared: SharedAgent
 async def _copy_newest(shared: SharedAgent, agent: Agent, broadcaster: web.Broadcaster) -> None:
     """Give the agent the newest weights again and again, while there are viewers.
 
-    The newest weights stay as they are until two more updates have ended, which is long after the copying.
+    The newest weights stay as they are until two more updates have ended; a copy that these have overtaken is
+    made again.
     """
     while True:
         await broadcaster.wait_for_viewers()
-        for name, weights in shared.agent(shared.version).network.weights.items():
-            agent.network.weights[name][...] = weights
+        version = None
+        while version is None or shared.version > version + 1:
+            version = shared.version
+            for name, weights in shared.agent(version).network.weights.items():
+                agent.network.weights[name][...] = weights
         await asyncio.sleep(SECONDS_BETWEEN_COPIES)

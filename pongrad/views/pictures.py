@@ -94,9 +94,9 @@ class Inside:
             draw.text((x, y), what, colour, self._small)
 
         text(15, 10, "what the network is given")
-        sight = enlarge(seen(moment.inputs))[:240, :240]
-        draw.rectangle((14, 33, 255, 34 + len(sight)), outline=(60, 64, 74))
-        image.paste(Image.fromarray(sight), (15, 34))
+        given = enlarge(seen(moment.inputs))[:240, :240]
+        draw.rectangle((14, 33, 255, 34 + len(given)), outline=(60, 64, 74))
+        image.paste(Image.fromarray(given), (15, 34))
 
         text(285, 10, "probability of each action")
         rows = zip(self._names, moment.probabilities, strict=True)

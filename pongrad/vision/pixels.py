@@ -15,7 +15,7 @@ def active_pixels(preprocessing_args: PreprocessingArgs, room: Pixels, out: Pixe
     """Write the pixels that are on to `out`, ascending; return how many they are.
 
     Args:
-        preprocessing_args: what to look at and how, see `vision.Vision.preprocessing_args`:
+        preprocessing_args: what to look at and how, see `preprocessing.Vision`:
             words: uint64 [height, width / 8], the screen, eight 8-bit colours a word (little-endian);
             is_on: bool [256], True for the colours that are not background;
             top, bottom, stride: rows top, top + stride, ... below bottom, and every stride-th column;

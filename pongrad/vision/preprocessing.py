@@ -61,8 +61,9 @@ class Vision:
     def __post_init__(self) -> None:
         """Raise ValueError if it would look outside the screen, or at more than 16 bits can number."""
         fits = 0 <= self.top < self.bottom <= 210 and self.stride in (1, 2, 4, 8)
-        fits &= self.strip_width >= 0 and len(self.reach) == 2 and min(self.reach) >= 0
-        fits &= self.strip_width > 0 or not any(self.reach)
+        fits = fits and 0 <= self.strip_width <= 160 // self.stride
+        fits = fits and len(self.reach) == 2 and min(self.reach) >= 0
+        fits = fits and (self.strip_width > 0 or not any(self.reach))
         if not fits or self.size > 2**16:
             raise ValueError(f"{self} does not fit a screen")
 
@@ -132,7 +133,7 @@ def observe(
     """Write the network's sparse input at a game's step; return how many inputs are not zero.
 
     Args:
-        input_args: what the network is given of two screens, see `vision.Vision.input_args`:
+        input_args: what the network is given of two screens, see `Vision.input_args`:
             pair: whether it is both side by side, or their difference;
             strip_width: columns of a strip, see `offsets_in_space`, or 0;
             reach_rows, reach_columns: see `offsets_in_time`, or both 0;
@@ -146,7 +147,7 @@ def observe(
     seen, counts = frame_buffer
     now = seen[step % 2, : counts[step % 2]]
     before = seen[1 - step % 2, : counts[1 - step % 2]]
-    count = 0  # on a game's first step nothing has moved yet
+    count = 0  # a game's first step has no screen before
     if pair:
         count = side_by_side(before if step > 0 else before[:0], now, rows * columns, pixels, values)
     elif step > 0:

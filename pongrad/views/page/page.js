@@ -1,4 +1,4 @@
-// Draws what the server sends (see pongrad/watch.py for its form) and says when it has drawn it.
+// Draws what the server sends (see pongrad/views/watch.py for its form) and says when it has drawn it.
 "use strict";
 
 const $ = id => document.getElementById(id);
@@ -9,7 +9,7 @@ const STEPS_SHOWN = 150;              // ten seconds
 let socket = null, tries = 0, hello = null, status = {speed: "real", paused: false}, run = null, over = "";
 let tiles = null, strongest = 1e-9, newest = null, dirty = true;
 const history = [];
-const queue = [];                     // frames waiting to be drawn: {pixels, moment, isLast}
+const queue = [];                     // frames waiting to be drawn: {lengths, colours, moment, isFirst, isLast}
 let due = 0;
 
 // ---- the line to the server
@@ -43,6 +43,8 @@ function hear(message) {
     $("new").textContent = hello.channels === 2 ? "this screen" : "went on";
     $("old").textContent = hello.channels === 2 ? "the one before" : "went off";
     $("actions").replaceChildren(...hello.actions.map(actionRow));
+    history.length = 0;
+    newest = null;
   } else if (message.kind === "status") {
     status = message;
     if (hello.mode === "play") return tellGame();
