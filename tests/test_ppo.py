@@ -107,7 +107,7 @@ def test_huge_logits_do_not_overflow():
 def test_an_update_is_the_slope_of_the_whole_objective(frames, share, random_inputs):
     """From sparse inputs to weights, one epoch in one piece: against autograd through a dense network.
 
-    At the schedule's end a tenth is left of the learning rate, of 1 - gamma and of the bonuses.
+    At the schedule's end a tenth is left of 1 - gamma and of the bonuses, and its root of the learning rate.
     """
     rng = np.random.default_rng(1)
     config = Fast(
@@ -135,7 +135,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(frames, share, random_inp
         step(gradients, active_rows),
     )
     losses = learner.update(0, frames)
-    assert losses["clip_fraction"] == 0 and losses["learning_rate"] == pytest.approx(share * 1e-9)
+    assert losses["clip_fraction"] == 0 and losses["learning_rate"] == pytest.approx(share**0.5 * 1e-9)
     assert sum(losses[f"probability/{name}"] for name in NAMES) == pytest.approx(1)
 
     def forward(x, weights):
@@ -180,7 +180,7 @@ def test_the_schedule_runs_over_its_own_frames(random_inputs):
     learner = PPO(Network.random((30, 4, ACTIONS + 1), np.random.default_rng(0)), NAMES, config)
     x, _ = random_inputs(8, 30)
     rewards = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.float32)
-    for frames, rate in ((0, 0.5), (250, 0.5), (625, 0.5 / 10**0.5), (1000, 0.05), (1750, 0.005)):
+    for frames, rate in ((0, 0.5), (250, 0.5), (625, 0.5 / 10**0.25), (1000, 0.5 / 10**0.5), (1750, 0.05)):
         learner.add(
             Rollout(x, x.take(np.array([0])), np.zeros(8, np.uint8), np.zeros(8), rewards, 0.0), False
         )

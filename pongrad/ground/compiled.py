@@ -54,8 +54,8 @@ def cache_folder() -> Path | None:
     """
     name = f"numba-{source_hash()}"
     config: Any = numba.config
-    wanted = [config.CACHE_DIR] if config.CACHE_DIR else [PACKAGE / "__pycache__", "~/.cache/pongrad"]
-    for parent in map(Path, wanted):
+    usual = [PACKAGE / "__pycache__", Path("~/.cache/pongrad")]
+    for parent in [Path(config.CACHE_DIR)] if config.CACHE_DIR else usual:
         try:
             parent = parent.expanduser()
             (parent / name).mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,7 @@ class PPO:
         """
         config = self.config
         share = annealing(frames, config.schedule_frames)
-        self.optimiser.learning_rate = share * config.learning_rate
+        self.optimiser.learning_rate = share**0.5 * config.learning_rate
         batch, explained = self._batch(1 - share * (1 - config.gamma))
         rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
         losses = []
@@ -151,7 +151,7 @@ class PPO:
 
 
 def annealing(frames: int, schedule_frames: int) -> float:
-    """What is left of the learning rate, of 1 - gamma and of both bonuses for undecided policies.
+    """What is left of 1 - gamma and of both bonuses for undecided policies; of the learning rate, its root.
 
     All of it for the first quarter of the schedule; then it falls exponentially, to a tenth at the
     schedule's end and on at the same pace. Discounting makes a quick win worth more than a sure one, and the
