@@ -83,7 +83,7 @@ class _Page:
     port: Annotated[int, arg(metavar="N")] = 8021
     """Where to listen; 0: any port that is free."""
 
-    def serve(self, show: Any, says: str) -> None:
+    def serve(self, source: Any, says: str) -> None:
         """Serve a `web.PageSource` until Ctrl-C; `says` is printed before the address."""
         import asyncio
 
@@ -91,7 +91,7 @@ class _Page:
 
         listening = web.listen(self.host, self.port)
         print(f"{says} at {web.url(listening)} (Ctrl-C ends it)", flush=True)
-        asyncio.run(web.serve(show, listening, self.host, web.Broadcaster()))
+        asyncio.run(web.serve(source, listening, self.host, web.Broadcaster()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +156,8 @@ class Watch(_Page):
 
         _at_least("seed", self.seed, 0)
         agent = Agent.load(self.agent)
-        show = Watch(agent, str(self.agent), folder_of(self.agent), self.seed)
-        self.serve(show, f"{self.agent} plays")
+        source = Watch(agent, str(self.agent), folder_of(self.agent), self.seed)
+        self.serve(source, f"{self.agent} plays")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ hypothesis.settings.load_profile("patient")
 
 PONG = "ALE/Pong-v5"
 PONG_VISION = Vision()
+FAST_VISION = Vision(corners=True, pair=True, strip_width=8, reach=(20, 8))
 ACTION_NAMES = "NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"
 WHOLE_GAME = 27_000  # steps; no game is longer
 

@@ -100,8 +100,8 @@ class Fast(Recipe):
     learning_rate: float = 1e-3
     """RMSProp: how far an update moves the weights, at first."""
     schedule_frames: int = 8_000_000
-    """1 - gamma, entropy and log-barrier coefficients keep their values for a quarter of these frames, then fall
-    to a tenth at their end, and on at the same pace; the learning rate falls half as fast, to 0.32."""
+    """1 - gamma, entropy and log-barrier coefficients keep their values for a quarter of these frames, then
+    fall to a tenth at their end, and on at the same pace; the learning rate falls half as fast, to 0.32."""
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""

@@ -123,10 +123,10 @@ class Opponent:
 
 
 class Play:
-    """The show of a duel; see `web.PageSource`."""
+    """A duel as a page's source; see `web.PageSource`."""
 
     def __init__(self, opponents: Sequence[tuple[str, Path]], seed: int = 0) -> None:
-        """Set up the table.
+        """Load the first opponent and the cartridge.
 
         Args:
             opponents: names and files to choose from; the first begins.

@@ -79,9 +79,9 @@ async def _until_closed(pipe: Any, listening: socket.socket, shared: SharedAgent
 
     asyncio.get_running_loop().add_reader(pipe.fileno(), end)
     agent = shared.agent(shared.version).copy()
-    show = Watch(agent, path.name, RunFolder(path), share=SHARE)
+    source = Watch(agent, path.name, RunFolder(path), share=SHARE)
     copying = asyncio.create_task(_copy_newest(shared, agent, broadcaster))
-    await web.serve(show, listening, web.LOOPBACK, broadcaster, ended)
+    await web.serve(source, listening, web.LOOPBACK, broadcaster, ended)
     copying.cancel()
 
 

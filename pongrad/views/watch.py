@@ -1,4 +1,4 @@
-"""The show of an agent that plays the computer, one game after the other, for the page to draw.
+"""Plays an agent against the computer, game after game, for the page to draw.
 
 Without viewers nothing is played, and the game never runs faster than a viewer draws it.
 """

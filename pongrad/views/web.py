@@ -118,7 +118,7 @@ class Broadcaster:
         return any(viewer.has_room for viewer in self.viewers)
 
     def tell(self, kind: str, message: str | bytes | dict[str, Any]) -> None:
-        """Tell everybody how things stand, and those who will come later too."""
+        """Send a state to all viewers, and to those who connect later."""
         if isinstance(message, dict):
             message = json.dumps({"kind": kind, **message})
         self._states[kind] = message
@@ -193,8 +193,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def app(show: PageSource, broadcaster: Broadcaster, host: str) -> ASGIApp:
-    """The page of a show, as it is served on this host."""
+def app(source: PageSource, broadcaster: Broadcaster, host: str) -> ASGIApp:
+    """The page of a source, as it is served on this host."""
     page = files("pongrad.views") / "page"
 
     def serve_file(name: str, kind: str) -> Callable[[Request], Response]:
@@ -210,7 +210,7 @@ def app(show: PageSource, broadcaster: Broadcaster, host: str) -> ASGIApp:
         broadcaster.enter(viewer)
         sending = asyncio.create_task(viewer.send(websocket))
         try:
-            await _listen(websocket, viewer, show)
+            await _listen(websocket, viewer, source)
         finally:
             broadcaster.viewers.discard(viewer)
             sending.cancel()
@@ -221,15 +221,15 @@ def app(show: PageSource, broadcaster: Broadcaster, host: str) -> ASGIApp:
     return _Guard(Starlette(routes=[*routes, WebSocketRoute("/socket", meet)]), host)
 
 
-async def _listen(websocket: WebSocket, viewer: Viewer, show: PageSource) -> None:
-    """Do what the page asks for, until it closes or talks nonsense."""
+async def _listen(websocket: WebSocket, viewer: Viewer, source: PageSource) -> None:
+    """Do what the page asks for, until it closes or sends an unknown command."""
     async for text in _texts(websocket):
         try:
             command = json.loads(text)
             if command == {"drew": 1}:
                 viewer.drew()
             elif isinstance(command, dict):
-                show.handle(command)
+                source.handle(command)
             else:
                 raise ValueError
         except (ValueError, RecursionError):
@@ -264,15 +264,15 @@ def url(listening: socket.socket) -> str:
 
 
 async def serve(
-    show: PageSource,
+    source: PageSource,
     listening: socket.socket,
     host: str,
     broadcaster: Broadcaster,
     ended: asyncio.Event | None = None,
 ) -> None:
-    """Serve a show's page until Ctrl-C, or until `ended` is set."""
+    """Serve a source's page until Ctrl-C, or until `ended` is set."""
     config = uvicorn.Config(
-        app(show, broadcaster, host),
+        app(source, broadcaster, host),
         log_level="critical",
         ws="websockets-sansio",
         ws_max_size=LONGEST_COMMAND,
@@ -283,7 +283,7 @@ async def serve(
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listening]))
-    others = [asyncio.create_task(show.run(broadcaster))]
+    others = [asyncio.create_task(source.run(broadcaster))]
     if ended:
         others.append(asyncio.create_task(_true(ended)))
     await asyncio.wait([serving, *others], return_when=asyncio.FIRST_COMPLETED)
