@@ -7,8 +7,8 @@ Each seed learns for 14 million frames, or until the mean score of its last 100 
 reported by two measures:
 
 - by training: when the mean of the last 100 training games passed it;
-- by evaluation: the youngest stage of the run whose greedy agent passes it in 100 fresh games. A bisection
-  finds it: the stage passes and the one before it does not.
+- by evaluation: the youngest stage whose greedy agent passes it in 100 fresh games: this stage passes and the
+  one before it does not.
 
 The best agent within 6 million frames, and the best at the end, play 100 fresh games each too. Writes a table
 (fast_learning.md and .json) and a picture (fast_learning.png).
@@ -25,7 +25,9 @@ from typing import Any
 from common import train
 
 from pongrad import Agent
+from pongrad.ground import storage
 from pongrad.learning.recipes import Fast
+from pongrad.network.agent import FORMAT
 from pongrad.playing.evaluation import evaluate
 from pongrad.playing.workers import cores
 from pongrad.runs.folder import RunFolder
@@ -34,6 +36,8 @@ from pongrad.views.plots import learning_curve
 
 SEEDS = (131, 132, 133, 134, 135)
 MARKS = (0, 10, 18)
+GREEDY_LEAD = {0: 8, 10: 4, 18: 1}
+"""Points that the greedy agent is ahead of the mean of training's last 100 games, about."""
 FRAMES = 14_000_000
 EARLY = 6_000_000
 EARLY_BEST = "best_within_6M.safetensors"
@@ -67,16 +71,22 @@ class Evaluations:
             self._file.write_text(json.dumps(self._known, indent=2) + "\n")
         return self._known[key]
 
-    def youngest_above(self, mark: float, stages: list[Path]) -> Path | None:
-        """The stage that passes the mark while the one before it does not; None: not even the oldest."""
-        below, above = -1, len(stages)
-        while above - below > 1:
-            middle = (below + above) // 2
-            if self.of(stages[middle])["mean_score"] > mark:
-                above = middle
-            else:
-                below = middle
-        return stages[above] if above < len(stages) else None
+    def youngest_above(self, mark: int, stages: list[Path]) -> Path | None:
+        """The stage that passes the mark while the one before it does not; None: not even the oldest.
+
+        The search begins where training's own score, of drawn actions, says that the greedy agent should pass.
+        """
+
+        def passes(i: int) -> bool:
+            return self.of(stages[i])["mean_score"] > mark
+
+        drawn = [storage.load(stage, FORMAT)[1]["about"]["mean_score"] or -21 for stage in stages]
+        i = next((i for i, mean in enumerate(drawn) if mean > mark - GREEDY_LEAD[mark]), len(stages) - 1)
+        if passes(i):
+            while i > 0 and passes(i - 1):
+                i -= 1
+            return stages[i]
+        return next((stages[k] for k in range(i + 1, len(stages)) if passes(k)), None)
 
 
 def measured(folder: Path) -> dict[str, Any]:
