@@ -77,7 +77,7 @@ def test_a_stage_is_small_and_plays_as_it_did(config, folder, new_game, emulator
     agent.network.weights["W1"][np.unique(rollout.inputs.pixels)] += 0.25
     stages.note(agent, Progress(frames=120_000, games=3, scores=[-20] * 3))
     untrained, later = files(folder)
-    assert later.stat().st_size < agent.vision.size * (8 + 4) + 3_000
+    assert later.stat().st_size < agent.vision.size * (8 + 4 + 2) + 3_000
     np.testing.assert_allclose(
         Agent.load(later).network.forward(rollout.inputs), agent.network.forward(rollout.inputs), atol=0.05
     )
