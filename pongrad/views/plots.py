@@ -27,9 +27,9 @@ def learning_curve(runs: Sequence[RunFolder], out: Path) -> None:
                 label=run.path.name,
             )
     axes[0].set_ylabel("mean score of the last 100 games")
-    axes[0].text(0.02, 0.5, " the computer is beaten", transform=axes[0].transAxes, color="tab:green",
-                 fontsize=8, verticalalignment="bottom")  # fmt: skip
-    axes[-1].legend(loc="upper left")
+    axes[0].text(0.98, 0.5, "the computer is beaten", transform=axes[0].transAxes, color="tab:green",
+                 fontsize=8, horizontalalignment="right", verticalalignment="bottom")  # fmt: skip
+    axes[-1].legend(loc="lower right")
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110)
     storage.write(out, picture.getvalue())
