@@ -24,7 +24,8 @@ from typing import Any
 
 from common import progress
 
-from pongrad.games.game import FRAMES_A_STEP
+FRAMES_A_STEP = 4
+"""Of Pong, with the frame skip that all here play it with."""
 
 
 @dataclass(frozen=True)

@@ -330,7 +330,7 @@ def damaged_values(
     name = rng.choice(list(tensors))
     match rng.randrange(8):
         case 0 | 1 | 2:  # emulator states, the raw bytes: some places, or a number such as a length
-            name = rng.choice([name for name in tensors if name.endswith(".emulator") and tensors[name].size])
+            name = rng.choice([name for name in tensors if name.endswith(".state") and tensors[name].size])
             state = tensors[name].copy()
             for _ in range(rng.choice([1, 1, 10, 1000])):
                 at = rng.randrange(len(state) - 4)

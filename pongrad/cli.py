@@ -23,7 +23,7 @@ from pongrad.learning.recipes import RECIPES, Fast, Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Play fresh games against the computer and count."""
+    """Play fresh games and count."""
 
     agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
     """A run's folder (its best agent), a .safetensors file, or champion: the one that ships."""
@@ -42,6 +42,7 @@ class Evaluate:
 
     def run(self) -> None:
         """Print a line a game and the result."""
+        from pongrad.games.scores import reference, result
         from pongrad.network.agent import Agent
         from pongrad.playing.evaluation import evaluate
         from pongrad.playing.workers import cores
@@ -60,18 +61,23 @@ class Evaluate:
 
         def show(game: Any) -> None:
             if not self.json:
-                print(f"game {game.number + 1}: {game.won}-{game.lost}", flush=True)
+                print(f"game {game.number + 1}: {result(game)}", flush=True)
 
-        result = evaluate(agent, self.games, self.seed, self.workers or cores(), show)
+        outcome = evaluate(agent, self.games, self.seed, self.workers or cores(), show)
         if self.json:
-            print(json.dumps(result))
-        else:
+            print(json.dumps(outcome))
+            return
+        known, mean = reference(agent.game), outcome["mean_score"]
+        counted = f": {outcome['wins']} won, {outcome['losses']} lost" if known.duel else ""
+        error = f"{outcome['standard_error']:,.2f}"
+        print(f"mean score {known.written(mean)} ± {error} in {outcome['games']} games{counted}")
+        if known.duel:
+            print(f"The agent {'beats' if mean > 0 else 'does not beat'} the computer.")
+        if (share := outcome["human_normalised"]) is not None:
             print(
-                f"mean score {result['mean_score']:+.2f} ± {result['standard_error']:.2f} in "
-                f"{result['games']} games: {result['wins']} won, {result['losses']} lost"
+                f"Random play scores {known.random:,g}, a human tester {known.human:,g}; on that scale, "
+                f"from 0 to 1, the agent has {share:.2f}."
             )
-            beats = "beats" if result["mean_score"] > 0 else "does not beat"
-            print(f"The agent {beats} the computer.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +116,7 @@ class Play(_Page):
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Make a video of a fresh game against the computer."""
+    """Make a video of a fresh game."""
 
     agent_and_out: Annotated[Positional[tuple[Path, ...]], arg(metavar="[AGENT] OUT")]
     """Who plays, as for evaluate (champion unless told otherwise), and the video's name, in .mp4 or .gif."""
@@ -123,7 +129,7 @@ class Record:
 
     def run(self) -> None:
         """Write the file and say what is on it."""
-        from pongrad.games.game import FRAMES_A_STEP
+        from pongrad.games.scores import result
         from pongrad.network.agent import Agent
         from pongrad.views.video import check_name, record
 
@@ -137,12 +143,12 @@ class Record:
             _above_zero("seconds", self.seconds)
         check_name(out)
         game = record(Agent.load(agent), out, self.seed, self.inside, self.seconds)
-        print(f"{out}: {game.step * FRAMES_A_STEP / 60:.0f} seconds of play, {game.won}-{game.lost}")
+        print(f"{out}: {game.frames / 60:.0f} seconds of play, {result(game)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watch(_Page):
-    """Watch an agent play the computer, and look inside it, on a page in the browser."""
+    """Watch an agent play, and look inside it, on a page in the browser."""
 
     agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
     """A run's folder (its best agent), a .safetensors file, or champion: the one that ships."""

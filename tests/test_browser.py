@@ -9,13 +9,12 @@ import threading
 import time
 
 import pytest
-from conftest import ACTION_NAMES
+from conftest import ACTION_NAMES, FAST_VISION
 from playwright.sync_api import expect, sync_playwright
 from test_web import PATIENCE, TRAINING, served
 
 from pongrad.views import web
 from pongrad.views.duel import POINTS, Play
-from pongrad.vision.preprocessing import Vision
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="Chromium is missing: apt-get install chromium")
@@ -48,7 +47,7 @@ def page(browser):
 def agent_file(new_agent, tmp_path_factory):
     """An agent that always goes down: an early stage."""
     path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
-    agent = new_agent(hidden=(20,), critic=True, vision=Vision(corners=True, pair=True))
+    agent = new_agent(hidden=(20,), critic=True, vision=FAST_VISION)
     agent.network.weights["W1"][:], agent.network.weights["W2"][:] = 1, 0
     agent.network.weights["W2"][:, agent.action_names.index("LEFT")] = 1
     agent.save(path)

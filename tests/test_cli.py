@@ -31,14 +31,14 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def error_of(capfd, *args):
-    """Run the command, which must fail as users' errors do, and return its one line."""
+def error_of(capfd, *args, said=""):
+    """Run the command, which must fail as users' errors do after saying this, and return its one line."""
     with pytest.raises(SystemExit) as stop:
         main([str(arg) for arg in args])
     out, err = capfd.readouterr()
     assert stop.value.code == 2
     assert err.startswith("pongrad: ") and err.endswith("\n") and err.count("\n") == 1
-    assert "Traceback" not in err and not out
+    assert "Traceback" not in err and (out.startswith(said) if said else not out)
     return err
 
 
@@ -51,7 +51,12 @@ def error_of(capfd, *args):
         ("train --gamma high", "--gamma"),
         ("train --recipe fastest", "--recipe"),
         ("train --game ALE/Pang-v5", "unknown game 'ALE/Pang-v5'"),
-        ("train --game CartPole-v1", "unknown game 'CartPole-v1'"),
+        ("train --game ALE/Pogn-v5", "unknown game 'ALE/Pogn-v5'"),
+        ("train --game Pendulum-v1", "has actions Box"),
+        ("train --env-options mode=9", "there is no mode 9"),
+        ("train --env-options fast", "write each as name=value"),
+        ("train --recipe classic --game ALE/Breakout-v5", "with recipe fast"),
+        ("train --reward-ends-return maybe", "--reward-ends-return"),
         ("train --workers 0", "--workers must be above 0"),
         ("train --frames -1", "--frames must be above 0"),
         ("train --minutes 0", "--minutes must be above 0"),
@@ -146,8 +151,8 @@ def test_a_clock_that_jumps_costs_no_time(monkeypatch):
 
 
 def test_a_network_larger_than_memory_is_the_users_error(capfd, tmp_path):
-    line = error_of(capfd, "train", "--run", tmp_path / "run", "--num-hidden-layer-neurons", 10**12)
-    assert "not enough memory" in line
+    huge = "train", "--run", tmp_path / "run", "--num-hidden-layer-neurons", 10**12
+    assert "not enough memory" in error_of(capfd, *huge, said="Looking at ALE/Pong-v5")
 
 
 def test_a_resumed_run_may_not_learn_differently(capfd, tmp_path):
@@ -177,8 +182,19 @@ def test_evaluate_prints_fresh_games(agent_file):
     assert text.count("\ngame ") == 3 and "The agent does not beat the computer." in text
 
     result = json.loads(evaluate("--games", "3", "--seed", "4", "--json", "--workers", "1"))
-    assert list(result) == ["games", "mean_score", "standard_error", "wins", "losses", "frames", "seed"]
+    assert list(result) == [
+        "game",
+        "games",
+        "mean_score",
+        "standard_error",
+        "wins",
+        "losses",
+        "human_normalised",
+        "frames",
+        "seed",
+    ]
     assert result["games"] == 3 == result["wins"] + result["losses"] and result["seed"] == 4
+    assert result["human_normalised"] == pytest.approx((result["mean_score"] + 20.7) / (14.6 + 20.7))
     assert f"mean score {result['mean_score']:+.2f} ± {result['standard_error']:.2f}" in text
 
     assert "always playing the likeliest action" in evaluate("--games", "1", "--greedy")

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from ale_py import Action
+from conftest import FAST_VISION
 
 from pongrad import Agent, Fast
 from pongrad.cli import main
@@ -15,7 +16,6 @@ from pongrad.runs.folder import RunFolder
 from pongrad.runs.stages import Stages
 from pongrad.views import web
 from pongrad.views.duel import FRAME, POINTS, Duel, Opponent, Play, opponents
-from pongrad.vision.preprocessing import Vision
 
 PERSON, AGENT = (213, 130, 74), (92, 186, 92)  # colours of the paddles
 
@@ -82,7 +82,7 @@ def test_the_champion_beats_one_who_does_not_move(duel):
 @pytest.fixture
 def agent_file(new_agent, tmp_path):
     """An agent that always goes down."""
-    agent = new_agent(hidden=(20,), critic=True, vision=Vision(corners=True, pair=True))
+    agent = new_agent(hidden=(20,), critic=True, vision=FAST_VISION)
     agent.network.weights["W1"][:], agent.network.weights["W2"][:] = 1, 0
     agent.network.weights["W2"][:, agent.action_names.index("LEFT")] = 1
     agent.save(tmp_path / "agent.safetensors")

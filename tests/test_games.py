@@ -2,7 +2,7 @@
 
 import pickle
 import sys
-from itertools import cycle
+from itertools import cycle, islice
 
 import ale_py
 import numpy as np
@@ -10,7 +10,10 @@ import pytest
 from conftest import ACTION_NAMES, FAST_VISION, PONG
 
 from pongrad import classic
-from pongrad.games.emulator import Emulator, action_names
+from pongrad.games import environment
+from pongrad.games.colours import CLASSES
+from pongrad.games.emulator import Emulator
+from pongrad.games.environment import action_names
 from pongrad.games.randomness import Purpose
 from pongrad.ground.errors import UserError
 from pongrad.playing.play import Rollout, play
@@ -27,18 +30,21 @@ def assert_same_game(env, emulator, game, actions):
     vision, out = Vision(), np.empty(6400, np.uint16)
     screen, _ = env.reset(seed=game.env_seed)
     emulator.restore(game)
-    sticky_frames = emulator.sticky_frames(game, WHOLE_GAME)
+    timings = emulator.timings(game)
     over, steps, score = False, 0, 0.0
     while True:
         np.testing.assert_array_equal(env.unwrapped.ale.getScreen(), emulator.screen)
-        seen = out[: active_pixels(vision.preprocessing_args(emulator.screen), np.empty_like(out), out)]
+        seen = (
+            out[: active_pixels(vision.preprocessing_args(emulator.screen), np.empty_like(out), out)]
+            // CLASSES
+        )
         np.testing.assert_array_equal(classic.preprocess(screen).nonzero()[0], seen)
         assert emulator.over() == over
         if over:
             return steps, score
         action = int(next(actions))
         screen, reward, terminated, truncated, _ = env.step(action)
-        assert emulator.act(action, sticky_frames[steps]) == reward
+        assert emulator.act(action, next(timings)) == reward
         over = terminated or truncated
         steps += 1
         score += reward
@@ -62,16 +68,17 @@ def test_agents_games_are_gymnasiums(env, emulator, real_games):
 
 
 def test_a_quarter_of_the_frames_is_sticky(emulator, new_game):
-    sticky_frames = np.frombuffer(emulator.sticky_frames(new_game(), 5000), np.uint8)
+    sticky = np.array(list(islice(emulator.timings(new_game()), 5000))) % 256
     for frames, share in enumerate([3 / 4, 3 / 16, 3 / 64, 3 / 256, 1 / 256]):
-        assert (sticky_frames == frames).mean() == pytest.approx(share, abs=0.02)
+        assert (sticky == frames).mean() == pytest.approx(share, abs=0.02)
 
 
-@pytest.mark.parametrize(("step", "steps"), [(1, 1), (1000, 100), (1023, 1), (1024, 1), (900, 2000)])
-def test_which_frames_are_sticky_does_not_depend_on_where_a_piece_begins(step, steps, emulator, new_game):
-    game = new_game()
-    want = emulator.sticky_frames(game, 3000)[step : step + steps]
-    assert emulator.sticky_frames(game._replace(step=step), steps) == want
+@pytest.mark.parametrize("step", [1, 1000, 1023, 1024, 2900])
+@pytest.mark.parametrize("game_id", [PONG, "Pong-v0"])
+def test_timings_do_not_depend_on_where_a_piece_begins(game_id, step, new_game):
+    game, emulator = new_game()._replace(id=game_id), Emulator(game_id)
+    want = list(islice(emulator.timings(game), step, step + 2000))
+    assert list(islice(emulator.timings(game._replace(step=step)), 2000)) == want
 
 
 def test_the_frame_limit_cuts_a_game_off_as_in_gymnasium(env, emulator, new_agent, new_game):
@@ -82,7 +89,7 @@ def test_the_frame_limit_cuts_a_game_off_as_in_gymnasium(env, emulator, new_agen
     for step in (300, 10):
         (rollout,), (stopped,) = play(agent, [game], step, emulator)
         frames = (4 * step).to_bytes(4, "little")
-        counters = {i for i in counters if stopped.emulator[i : i + 4] == frames}
+        counters = {i for i in counters if stopped.state[i : i + 4] == frames}
     assert counters
 
     def put_forward(state):
@@ -91,7 +98,7 @@ def test_the_frame_limit_cuts_a_game_off_as_in_gymnasium(env, emulator, new_agen
             state[i : i + 4] = (108_000 - 20).to_bytes(4, "little")
         return bytes(state)
 
-    late = stopped._replace(emulator=put_forward(stopped.emulator))
+    late = stopped._replace(state=put_forward(stopped.state))
     (last,), (end,) = play(agent, [late], 50, emulator)
     assert len(last) == 5 and end.over and end.truncated and not end.terminated and end.score == 0
 
@@ -106,10 +113,10 @@ def test_the_frame_limit_cuts_a_game_off_as_in_gymnasium(env, emulator, new_agen
     assert ends == [(False, False)] * 4 + [(False, True)]
 
 
-@pytest.mark.parametrize("game", ["ALE/Pnog-v5", "ALE/Pong-v99", "CartPole-v1", "no such game!", ""])
+@pytest.mark.parametrize("game", ["ALE/Pnog-v5", "ALE/Pong-v99", "os:Pong-v5", "no such game!", "", "a:b:c"])
 def test_an_unknown_game_is_the_users_error(game):
     with pytest.raises(UserError, match="unknown game"):
-        Emulator(game)
+        environment.make(game)
 
 
 # --- Games are values -----------------------------------------------------------------------------------
@@ -206,7 +213,7 @@ def test_reset_forgets_the_game_before(env, new_agent):
 
 
 def test_the_actions_are_called_what_gymnasium_calls_them(env):
-    assert action_names(PONG) == tuple(env.unwrapped.get_action_meanings()) == ACTION_NAMES
+    assert tuple(action_names(PONG).values()) == tuple(env.unwrapped.get_action_meanings()) == ACTION_NAMES
 
 
 def test_act_refuses_other_observations(new_agent):

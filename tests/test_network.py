@@ -90,10 +90,19 @@ def lesson(request, rng, random_inputs):
     x, dense = random_inputs(STEPS, 30)
     rewards = np.zeros(STEPS, np.float32)
     rewards[[3, 8, STEPS - 1]] = 1, -1, 1
-    game = Rollout(x, x, rng.integers(0, 2, STEPS).astype(np.uint8), np.zeros(STEPS), rewards, 0.0)
+    game = Rollout(
+        x,
+        x,
+        rng.integers(0, 2, STEPS).astype(np.uint8),
+        np.zeros(STEPS),
+        rewards,
+        np.zeros(STEPS, bool),
+        4 * STEPS,
+        0.0,
+    )
     learner = Reinforce(network, ("UP", "DOWN"), gamma=0.9, learning_rate=0.0, decay_rate=0.9)
     learner.add(game)
-    return network, game, dense, standardise(discount(rewards.astype(np.float64), 0.9))
+    return network, game, dense, standardise(discount(rewards.astype(np.float64), rewards != 0, 0.9))
 
 
 def test_reinforce_gradient_is_autograds(lesson):

@@ -7,6 +7,7 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from conftest import FAST_VISION
 
 from pongrad.learning import learners
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
@@ -18,7 +19,6 @@ from pongrad.network.network import Network
 from pongrad.playing.play import Rollout, play, play_on
 from pongrad.playing.shared import SharedAgent
 from pongrad.playing.workers import Workers
-from pongrad.vision.preprocessing import Vision
 
 STEPS = 40
 
@@ -124,7 +124,9 @@ def test_an_update_is_the_slope_of_the_whole_objective(frames, share, random_inp
         rewards[4] = -1  # none at the end: only `terminated` says whether something would have followed
         actions = rng.integers(0, ACTIONS, 12).astype(np.uint8)
         older = network.forward(x)[:, :-1] + rng.uniform(-0.1, 0.1, (12, ACTIONS))  # a little older
-        rollout = Rollout(x, after, actions, log_probability(actions, older), rewards, 0.0)
+        rollout = Rollout(
+            x, after, actions, log_probability(actions, older), rewards, np.zeros(12, bool), 48, 0.0
+        )
         learner.add(rollout, terminated)
         rollouts.append((rollout, dense_x, dense_after, terminated))
 
@@ -145,6 +147,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(frames, share, random_inp
         [
             generalised_advantages(
                 rollout.rewards,
+                rollout.rewards != 0,
                 forward(x, start)[:, -1],
                 0.0 if terminated else forward(after, start)[0, -1],
                 1 - share * (1 - config.gamma),
@@ -181,8 +184,9 @@ def test_the_schedule_runs_over_its_own_frames(random_inputs):
     x, _ = random_inputs(8, 30)
     rewards = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.float32)
     for frames, rate in ((0, 0.5), (250, 0.5), (625, 0.5 / 10**0.25), (1000, 0.5 / 10**0.5), (1750, 0.05)):
+        after, lives_lost = x.take(np.array([0])), np.zeros(8, bool)
         learner.add(
-            Rollout(x, x.take(np.array([0])), np.zeros(8, np.uint8), np.zeros(8), rewards, 0.0), False
+            Rollout(x, after, np.zeros(8, np.uint8), np.zeros(8), rewards, lives_lost, 32, 0.0), False
         )
         assert learner.update(0, frames)["learning_rate"] == pytest.approx(rate)
 
@@ -265,9 +269,9 @@ def test_a_new_agent_is_undecided():
     agent = new_agent(config)
     assert agent.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
     assert agent.actions == (0, 1, 2, 3, 4, 5)
-    assert agent.vision == Vision(corners=True, pair=True, strip_width=8, reach=(20, 8))
+    assert agent.vision == FAST_VISION
     assert {name: w.shape for name, w in agent.network.weights.items()} == {
-        "W1": (12800 + 8745 + 11 * 697, 200),
+        "W1": (agent.vision.size, 200),
         "W2": (200, 7),
     }
     assert all(w.dtype == np.float32 for w in agent.network.weights.values())

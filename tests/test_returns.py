@@ -14,25 +14,35 @@ STANDARDISERS = pytest.mark.parametrize(
     "standardise", [returns.standardise, classic.standardise], ids=["engine", "classic"]
 )
 rewards_of_a_game = st.lists(st.sampled_from([0, 0, 0, 0, 1, -1]), min_size=1, max_size=60)
+rewards_and_ends = st.lists(
+    st.tuples(st.sampled_from([0, 0, 0, 1, -1, 2.5]), st.sampled_from([False, False, False, True])),
+    min_size=1,
+    max_size=60,
+).map(lambda steps: (np.array([r for r, _ in steps], np.float64), np.array([end for _, end in steps])))
 
 
-def by_definition(rewards, gamma):
-    """R_t = sum over k >= t of gamma^(k - t) r_k, up to and including the first reward that is not 0."""
+def by_definition(rewards, gamma, ends=None):
+    """R_t = sum over k >= t of gamma^(k - t) r_k, up to and including the first end.
+
+    Ends are where the article has them, at rewards that are not 0, unless they are given.
+    """
+    ends = np.array(rewards) != 0 if ends is None else ends
     result = []
     for t in range(len(rewards)):
         total = 0.0
         for k in range(t, len(rewards)):
             total += gamma ** (k - t) * rewards[k]
-            if rewards[k] != 0:
-                break  # the point is over
+            if ends[k]:
+                break
         result.append(total)
     return result
 
 
-@given(rewards_of_a_game, st.floats(0, 1))
-def test_discount_is_its_definition(rewards, gamma):
-    got = returns.discount(np.array(rewards, np.float64), gamma)
-    np.testing.assert_allclose(got, by_definition(rewards, gamma), rtol=1e-12, atol=1e-300)
+@given(rewards_and_ends, st.floats(0, 1))
+def test_discount_is_its_definition(steps, gamma):
+    rewards, ends = steps
+    got = returns.discount(rewards, ends, gamma)
+    np.testing.assert_allclose(got, by_definition(rewards, gamma, ends), rtol=1e-12, atol=1e-300)
 
 
 @given(rewards_of_a_game)
@@ -43,8 +53,8 @@ def test_classic_discount_is_its_definition(rewards):
 
 def test_a_point_says_nothing_about_the_one_before():
     # By hand, gamma 0.5: two points, lost and won, and steps after the last that belong to none
-    rewards, want = [0, 0, -1, 0, 1, 0], [-0.25, -0.5, -1, 0.5, 1, 0]
-    np.testing.assert_array_equal(returns.discount(np.array(rewards), 0.5), want)
+    rewards, want = np.array([0, 0, -1, 0, 1, 0]), [-0.25, -0.5, -1, 0.5, 1, 0]
+    np.testing.assert_array_equal(returns.discount(rewards, rewards != 0, 0.5), want)
 
 
 @STANDARDISERS
@@ -75,27 +85,28 @@ def test_equal_returns_prefer_nothing(standardise, value, steps):
 
 
 @given(
-    rewards_of_a_game,
+    rewards_and_ends,
     st.integers(0, 1000),
     st.floats(0, 1),
     st.floats(0, 1),
 )
-def test_generalised_advantages_are_their_definition(rewards, seed, gamma, lambda_):
-    """A_t = sum over k >= t of (gamma lambda)^(k - t) delta_k, up to and including the point's last step."""
+def test_generalised_advantages_are_their_definition(steps, seed, gamma, lambda_):
+    """A_t = sum over k >= t of (gamma lambda)^(k - t) delta_k, up to and including the first end."""
+    rewards, ends = steps
     values = np.random.default_rng(seed).standard_normal(len(rewards) + 1)
-    got = returns.generalised_advantages(np.array(rewards), values[:-1], values[-1], gamma, lambda_)
+    got = returns.generalised_advantages(rewards, ends, values[:-1], values[-1], gamma, lambda_)
     for t in range(len(rewards)):
         total = 0.0
         for k in range(t, len(rewards)):
-            next_value = 0 if rewards[k] else values[k + 1]
+            next_value = 0 if ends[k] else values[k + 1]
             total += (gamma * lambda_) ** (k - t) * (rewards[k] + gamma * next_value - values[k])
-            if rewards[k]:
+            if ends[k]:
                 break
         assert got[t] == pytest.approx(total, rel=1e-9, abs=1e-12)
 
 
-@given(rewards_of_a_game)
-def test_with_lambda_1_and_no_values_advantages_are_returns(rewards):
-    nothing = np.zeros(len(rewards))
-    got = returns.generalised_advantages(np.array(rewards), nothing, 0.0, 0.99, 1.0)
-    np.testing.assert_allclose(got, returns.discount(np.array(rewards, float), 0.99), rtol=1e-9)
+@given(rewards_and_ends)
+def test_with_lambda_1_and_no_values_advantages_are_returns(steps):
+    rewards, ends = steps
+    got = returns.generalised_advantages(rewards, ends, np.zeros(len(rewards)), 0.0, 0.99, 1.0)
+    np.testing.assert_allclose(got, returns.discount(rewards, ends, 0.99), rtol=1e-9)

@@ -1,21 +1,23 @@
 """Files are whole or not there, and a bad file is one line for its user, never a traceback."""
 
+import base64
 import errno
 import json
 import os
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from conftest import FAST_VISION
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pongrad.ground import storage
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import FORMAT, Agent
-from pongrad.vision.preprocessing import Vision
 
 
 @pytest.fixture
@@ -208,7 +210,7 @@ def test_a_message_is_one_line_whatever_a_file_says():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hidden", [(8,), (8, 4)], ids=str)
 def test_an_agent_comes_back_from_its_file(hidden, dtype, new_agent, tmp_path):
-    agent = new_agent(dtype=dtype, hidden=hidden, greedy=True, vision=Vision(background_red=(144,)))
+    agent = new_agent(dtype=dtype, hidden=hidden, greedy=True, vision=FAST_VISION)
     agent.save(tmp_path / "best.safetensors", score=3)
     for source in (tmp_path / "best.safetensors", str(tmp_path)):  # the file, or its run folder
         loaded = Agent.load(source)
@@ -303,28 +305,56 @@ def test_unusable_weights_are_the_users_error(weights, new_agent, tmp_path, rais
     assert "not a usable agent" in raises_one_line(Agent.load, path)
 
 
+def coded(content):
+    """Bytes as a vision's description has them."""
+    return base64.b64encode(zlib.compress(content)).decode()
+
+
 BAD_DESCRIPTIONS = {
     "three actions": {"actions": [2, 3, 0], "action_names": ["RIGHT", "LEFT", "NOOP"]},
     "no actions": {"actions": [], "action_names": []},
     "an action twice": {"actions": [2, 2], "action_names": ["RIGHT", "RIGHT"]},
     "greedy by name": {"greedy": "yes"},
-    "backgrounds of text": {"vision": {"background_palette": ["a"]}},
-    "a strip as wide as the world": {"vision": {"strip_width": 10**30}},
-    "a reach of fractions": {"vision": {"strip_width": 8, "reach": [1.5, 2.5]}},
+    "another game": {"game": "ALE/Freeway-v5"},
+    "a game with other actions": {"game": "ALE/Pong-v5 full_action_space=true"},
     "actions not a list": {"actions": 2},
     "an action that the game has not": {"actions": [2, 6]},
     "names of other actions": {"action_names": ["LEFT", "RIGHT"]},
     "names that are no list": {"action_names": 7},
-    "a vision of unknown parts": {"vision": {"colour": "red"}},
     "a vision that is no dictionary": {"vision": [35, 195]},
-    "a vision of text": {"vision": {"top": "35"}},
-    "no stride": {"vision": {"stride": 0}},
-    "a vision of other types": {"vision": {"corners": "yes"}},
-    "a reach of one number": {"vision": {"reach": [1]}},
-    "a reach below 0": {"vision": {"reach": [1, -1]}},
-    "a reach without strips": {"vision": {"reach": [1, 1]}},
-    "a reach of text": {"vision": {"reach": ["1", "1"]}},
 }
+BAD_VISIONS = {
+    "unknown parts": {"colour": "red"},
+    "rows of text": {"top": "35"},
+    "no stride": {"stride": 0},
+    "other types": {"offsets": "yes"},
+    "a background that is too small": {"background": coded(bytes(6399))},
+    "a background that grows without end": {"background": coded(bytes(10**8))},
+    "a background that is no code": {"background": "????"},
+    "classes that there are not": {"classes": coded(bytes([7] * 256))},
+    "too few classes": {"classes": coded(bytes(255))},
+    "a palette of text": {"palette": [["a", "b"]]},
+    "a palette of numbers": {"palette": [1, 2]},
+    "a palette of numbers that are no colours": {"palette": [[0, 256]]},
+    "rows below the screen": {"top": 1035, "bottom": 1195},
+    "rows above the screen": {"top": -40, "bottom": 120},
+    "a stride that words do not hold": {"stride": 5},
+    "a huge screen": {"height": 10**9, "bottom": 10**9},
+}
+
+
+# Compiled code reads where it is told to, so a vision that does not fit a screen must not get that far.
+@pytest.mark.parametrize("change", BAD_VISIONS.values(), ids=BAD_VISIONS)
+@pytest.mark.parametrize("small", [False, True])
+def test_unusable_visions_are_the_users_error(change, small, new_agent, tmp_path, raises_one_line):
+    path, description = tmp_path / "a.safetensors", new_agent(hidden=(4,)).description()
+    description["vision"] |= change
+    weights = {"W1": W1, "W2": W2}
+    if small:
+        rows = np.arange(len(W1)).astype(np.uint16)
+        weights |= {"W1": W1.astype(np.int8), "W1.scale": np.ones(len(W1), np.float32), "W1.rows": rows}
+    storage.save(path, weights, {"format": FORMAT, **description})
+    assert "not a usable agent" in raises_one_line(Agent.load, path)
 
 
 @pytest.mark.parametrize("change", BAD_DESCRIPTIONS.values(), ids=BAD_DESCRIPTIONS)
@@ -333,21 +363,4 @@ def test_unusable_descriptions_are_the_users_error(change, new_agent, tmp_path, 
     storage.save(
         path, {"W1": W1, "W2": W2}, {"format": FORMAT, **new_agent(hidden=(4,)).description(), **change}
     )
-    assert "not a usable agent" in raises_one_line(Agent.load, path)
-
-
-# Compiled code reads where it is told to, so a vision that does not fit a screen must not get that far.
-IMPOSSIBLE_VISIONS = {
-    "rows below the screen": ({"top": 1035, "bottom": 1195}, 6400),
-    "rows above the screen": ({"top": -40, "bottom": 120}, 6400),
-    "a stride that words do not hold": ({"stride": 5}, 32 * 32),
-}
-
-
-@pytest.mark.parametrize("vision, size", IMPOSSIBLE_VISIONS.values(), ids=IMPOSSIBLE_VISIONS)
-def test_impossible_visions_are_the_users_error(vision, size, new_agent, tmp_path, raises_one_line):
-    path = tmp_path / "a.safetensors"
-    weights = {"W1": np.ones((size, 4), np.float32), "W2": W2}
-    description = {**new_agent(hidden=(4,)).description(), "vision": vision}
-    storage.save(path, weights, {"format": FORMAT, **description})
     assert "not a usable agent" in raises_one_line(Agent.load, path)

@@ -13,8 +13,10 @@ from conftest import FAST_VISION
 from PIL import Image
 
 from pongrad.games.emulator import Emulator
+from pongrad.learning.recipes import Fast
 from pongrad.network.agent import Agent
 from pongrad.playing.play import play
+from pongrad.runs.folder import RunFolder
 from pongrad.views.moments import moments
 from pongrad.views.pictures import BLUE, ORANGE, Inside, neurons, seen
 from pongrad.vision.preprocessing import Vision
@@ -26,7 +28,7 @@ STEPS = 300
 @pytest.mark.parametrize("greedy", [True, False])
 def test_a_game_looked_at_is_the_game_that_is_played(new_agent, new_game, emulator, vision, greedy):
     """Same inputs, actions and points, sticky actions and all; and what it makes of them is the network's."""
-    agent = new_agent(hidden=(20,), critic=vision.pair, vision=vision, greedy=greedy)
+    agent = new_agent(hidden=(20,), critic=vision.offsets, vision=vision, greedy=greedy)
     (rollout,), (after,) = play(agent, [new_game()], STEPS, emulator)
     looked = list(itertools.islice(moments(agent, new_game(), Emulator(agent.game)), STEPS))
     assert [moment.action for moment in looked] == rollout.actions.tolist()
@@ -39,7 +41,7 @@ def test_a_game_looked_at_is_the_game_that_is_played(new_agent, new_game, emulat
         shown = pixels < vision.channels * vision.pixels  # relative offsets are no pixels
         np.testing.assert_array_equal(flat.nonzero()[0], np.sort(pixels[shown]))
         np.testing.assert_array_equal(flat[flat != 0], values[shown])
-        if vision.pair:
+        if vision.offsets:
             odds = np.exp(outputs[t, :-1])
             np.testing.assert_allclose(moment.probabilities, odds / odds.sum(), rtol=1e-4)
             np.testing.assert_allclose(moment.value, outputs[t, -1], rtol=1e-3, atol=1e-5)
@@ -136,8 +138,7 @@ def test_record_writes_a_moving_game(agent_file, tmp_path, name, inside, size, f
 def test_plot_compares_runs(tmp_path):
     for i, colour_of in enumerate(("first", "second")):
         run = tmp_path / colour_of
-        run.mkdir()
-        (run / "config.json").write_text("{}")
+        RunFolder.create(Fast(run=run)).close()
         lines = [
             {
                 "update": n,

@@ -6,19 +6,33 @@ Also the two small things beside it in `policy_step`: the random stream and the 
 import itertools
 from collections import Counter
 
+import gymnasium
 import numpy as np
 import pytest
+from conftest import FAST_VISION, PONG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pongrad import classic
+from pongrad.games.colours import CLASSES
 from pongrad.games.randomness import uniform
 from pongrad.network.acting import new_rollout_buffer, policy_step
 from pongrad.network.policy import choose_action
 from pongrad.vision.inputs import Inputs
-from pongrad.vision.pixels import active_pixels, difference
+from pongrad.vision.pixels import OFF, active_pixels, difference
 from pongrad.vision.preprocessing import Vision, new_frame_buffer
-from pongrad.vision.relative_offsets import MOST_POINTS, offsets_in_space, offsets_in_time
+from pongrad.vision.relative_offsets import (
+    FEW_POINTS,
+    GATHERED,
+    MOST_POINTS,
+    REACH_COLUMNS,
+    REACH_ROWS,
+    SCALE,
+    relative_offsets,
+    select_points,
+    sizes,
+)
+from pongrad.vision.survey import survey
 
 # Pong's colours as (palette index, RGB), from the emulator's own palette
 FIELD = 34, (144, 72, 17)
@@ -39,6 +53,11 @@ def screens(background, *dots):
 
 
 def active(preprocessing_args, size=6400):
+    """The places of the pixels that are on."""
+    return [code // CLASSES for code in codes(preprocessing_args, size)]
+
+
+def codes(preprocessing_args, size):
     out = np.full(size, 9, np.uint16)
     return out[: active_pixels(preprocessing_args, np.empty_like(out), out)].tolist()
 
@@ -96,134 +115,214 @@ def test_the_emulators_own_screen_is_left_alone(preprocess):
 areas = st.tuples(st.integers(0, 209), st.integers(0, 159), st.integers(1, 60), st.integers(1, 60))
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.tuples(areas, st.sampled_from([0, 14, 34, 56, 200, 228, 255])), max_size=12),
-    st.sampled_from([1, 2, 4, 8]),
-    st.integers(0, 100),
-    st.integers(1, 110),
-)
-def test_active_pixels_are_all_that_are_on(paint, stride, top, rows):
-    screen = np.full((210, 160), 34, np.uint8)
-    for (row, column, height, width), colour in paint:
-        screen[row : row + height, column : column + width] = colour
-    vision = Vision(top=top, bottom=top + rows, stride=stride)
-    kept = screen[top : top + rows : stride, ::stride]
-    assert vision.shape == kept.shape
-    want = ((kept != 34) & (kept != 228)).ravel().nonzero()[0].tolist()
-    assert active(vision.preprocessing_args(screen), vision.size) == want
+paintings = st.lists(st.tuples(areas, st.sampled_from([0, 14, 34, 56, 200, 228, 254])), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(areas, max_size=12), st.sampled_from([1, 2, 4]))
-def test_corners_are_the_left_ones_of_the_ends_of_vertical_runs(paint, stride):
-    screen = np.full((210, 160), 34, np.uint8)
-    for row, column, height, width in paint:
-        screen[row : row + height, column : column + width] = 14
-    vision = Vision(stride=stride, corners=True)
-    on = np.pad(screen[35:195:stride, ::stride] == 14, ((1, 1), (0, 0)))  # what is off the screen is off
-    ends = on[1:-1] & ~(on[:-2] & on[2:])
-    want = ends & ~np.pad(ends, ((0, 0), (1, 0)))[:, :-1]
-    assert active(vision.preprocessing_args(screen), vision.pixels) == want.ravel().nonzero()[0].tolist()
+def painted(paint, width=160):
+    screen = np.full((210, width), 34, np.uint8)
+    for (row, column, height, wide), colour in paint:
+        screen[row : row + height, column : column + wide] = colour
+    return screen
 
 
-def test_a_pair_shows_both_screens_side_by_side():
-    vision = Vision(pair=True, corners=True)
-    assert vision.size == 2 * 6400
-    dots = [[(35, 0, BALL), (35, 2, PADDLE)], [(35, 2, BALL), (37, 0, BALL)], []]
-    want = [[0], [1, 80, 6400], [6401, 6480]]
-    rollout_buffer, frame_buffer = new_rollout_buffer(3, vision), new_frame_buffer(vision)
-    policy_args = (np.ones((12800, 2)), np.ones((2, 2))), 1, np.uint64(1), False
-    for t, some in enumerate(dots):
-        policy_step(
-            vision.preprocessing_args(screens(FIELD, *some)[0]),
-            vision.input_args,
-            True,
-            frame_buffer,
-            policy_args,
-            t,
-            rollout_buffer,
-            t,
-        )
-    offsets, pixels, values, *_ = rollout_buffer
-    for t, wanted in enumerate(want):
-        assert pixels[offsets[t] : offsets[t + 1]].tolist() == wanted
-    assert (values[: offsets[3]] == 1).all()
-
-
-def test_the_network_is_given_relative_offsets():
-    """By hand: a ball in strip 2, and a paddle in strip 8 whose ends are 3 rows above it and 5 below.
-
-    Then the ball moves 4 columns to the right, into strip 3, and 2 rows up, and the paddle a row down.
-    """
-    vision = Vision(pair=True, corners=True, strip_width=8, reach=(20, 8))
-    assert vision.shape == (80, 80) and vision.size == 2 * 6400 + 55 * 159 + 11 * 41 * 17
-    rollout_buffer, frame_buffer = new_rollout_buffer(2, vision), new_frame_buffer(vision)
-    policy_args = (np.ones((vision.size, 2)), np.ones((2, 2))), 1, np.uint64(1), False
-    for step, (row, column, top) in enumerate([(40, 20, 37), (38, 24, 38)]):
-        ball = (35 + 2 * row, 2 * column, BALL)
-        paddle = [(35 + 2 * row, left, PADDLE) for row in range(top, top + 9) for left in (140, 142)]
-        args = vision.preprocessing_args(screens(FIELD, ball, *paddle)[0]), vision.input_args
-        policy_step(*args, True, frame_buffer, policy_args, step, rollout_buffer, step)
-    offsets, inputs, values, *_ = rollout_buffer
-    assert (values[: offsets[2]] == 1).all()
-
-    def space(left, right, below):
-        return 12800 + (right * (right + 1) // 2 + left) * 159 + 79 + below
-
-    def time(strip, below, right):
-        offset = 12800 + 55 * 159 + (below + 20) * 17 + right + 8
-        return offset, offset + (1 + strip) * 41 * 17
-
-    first, second = inputs[: offsets[1]], inputs[offsets[1] : offsets[2]]
-    assert sorted(first[3:]) == sorted([space(2, 8, -3), space(2, 8, 5), space(8, 8, 8)])
-    assert sorted(second[6:]) == sorted(
-        [
-            *[space(3, 8, 0), space(3, 8, 8), space(8, 8, 8)],
-            *time(3, -2, 4),  # the ball; the paddle is too far away
-            *[*time(8, 38 - 37, 0), *time(8, 38 - 45, 0), *time(8, 46 - 37, 0), *time(8, 46 - 45, 0)],
-        ]
+def looking(stride=2, top=35, rows=100, background=(), width=160, offsets=False):
+    """A vision with a painted background, where colour 14 is of class 1, 56 of class 2 and 228 is off."""
+    kept = painted(background, width)[top : top + rows : stride, ::stride]
+    classes = np.zeros(256, np.uint8)
+    classes[[14, 56, 228]] = 1, 2, OFF
+    return Vision(
+        210, width, top, top + rows, stride, kept.tobytes(), classes.tobytes(), ((0, 0),), offsets=offsets
     )
 
 
-ROWS, COLUMNS, FIRST = 20, 30, 1000
-pixels_on = st.sets(st.integers(0, ROWS * COLUMNS - 1), max_size=100).map(sorted)
-
-
-def written(offsets_in, *args):
-    """The inputs that are written, with how often."""
-    pixels, values = np.zeros(2 * MOST_POINTS**2, np.uint16), np.zeros(2 * MOST_POINTS**2, np.int8)
-    count = offsets_in(*args, FIRST, pixels, values)
-    assert (values[:count] == 1).all()
-    return Counter(pixels[:count].tolist())
+@settings(max_examples=60, deadline=None)
+@given(paintings, paintings, st.sampled_from([2, 4, 8]), st.integers(0, 100), st.integers(1, 110))
+def test_active_pixels_are_all_that_differ_from_the_background(paint, background, stride, top, rows):
+    screen, vision = painted(paint), looking(stride, top, rows, background)
+    kept = screen[top : top + rows : stride, ::stride]
+    assert vision.shape == kept.shape
+    off = np.frombuffer(vision.background, np.uint8).reshape(kept.shape)
+    on = ((kept != off) & (kept != 228)).ravel().nonzero()[0]
+    classes = {14: 1, 56: 2}
+    want = [CLASSES * int(place) + classes.get(int(kept.ravel()[place]), 0) for place in on]
+    assert codes(vision.preprocessing_args(screen), vision.pixels) == want
 
 
 @settings(max_examples=60, deadline=None)
-@given(pixels_on, st.integers(1, COLUMNS))
-def test_offsets_in_space_are_those_of_every_two_points(now, width):
-    points = list(dict.fromkeys((pixel // COLUMNS, pixel % COLUMNS // width) for pixel in now))
-    want = Counter()
-    for one, other in itertools.combinations(points[:MOST_POINTS], 2):
-        (left_row, left), (right_row, right) = sorted((one, other), key=lambda point: point[1])
-        want[FIRST + (right * (right + 1) // 2 + left) * 39 + right_row - left_row + 19] += 1
-    assert written(offsets_in_space, np.array(now, np.uint16), ROWS, COLUMNS, width) == want
-    strips = -(-COLUMNS // width)
-    assert all(FIRST <= pixel < FIRST + strips * (strips + 1) // 2 * 39 for pixel in want)
+@given(paintings, st.sampled_from([2, 4]))
+def test_corners_are_the_left_ones_of_the_ends_of_vertical_runs_of_a_class(paint, stride):
+    screen, vision = painted(paint), looking(stride, offsets=True)
+    kept = screen[35:135:stride, ::stride]
+    classes = np.select([kept == 14, kept == 56, (kept == 34) | (kept == 228)], [1, 2, 9], 0)
+    classes = np.pad(classes, ((1, 1), (0, 0)), constant_values=9)  # what is off the screen is off
+    ends = (classes[1:-1] != classes[:-2]) | (classes[1:-1] != classes[2:])
+    ends &= classes[1:-1] != 9
+    beside = ends[:, :-1] & ends[:, 1:] & (classes[1:-1, :-1] == classes[1:-1, 1:])
+    want = ends & ~np.pad(beside, ((0, 0), (1, 0)))
+    places = want.ravel().nonzero()[0]
+    want_codes = [CLASSES * int(place) + int(classes[1:-1].ravel()[place]) for place in places]
+    assert codes(vision.preprocessing_args(screen), vision.pixels) == want_codes
+
+
+def given_inputs(vision, screens_shown):
+    """The inputs that the network is given of screens in turn, as sets; none may be given twice."""
+    rollout_buffer, frame_buffer = new_rollout_buffer(len(screens_shown), vision), new_frame_buffer(vision)
+    policy_args = (np.ones((vision.size, 2)), np.ones((2, 2))), 1, np.uint64(1), False
+    for step, screen in enumerate(screens_shown):
+        args = vision.preprocessing_args(screen), vision.input_args
+        policy_step(*args, True, frame_buffer, policy_args, step, rollout_buffer, step)
+    offsets, inputs, values, *_ = rollout_buffer
+    assert (values[: offsets[len(screens_shown)]] == 1).all()
+    parts = [inputs[a:b].tolist() for a, b in itertools.pairwise(offsets.tolist())]
+    assert all(len(set(part)) == len(part) for part in parts)
+    return [set(part) for part in parts]
+
+
+def test_the_network_is_given_corners_of_two_screens_and_relative_offsets():
+    """By hand: a ball of one pixel, and a paddle of another class whose ends are 3 rows above it and 5 below.
+
+    Then the ball moves 4 columns to the right and 2 rows up, and the paddle a row down.
+    """
+    vision = looking(rows=160, offsets=True)
+    assert vision.shape == (80, 80) and vision.class_count == 3
+    shown, places = [], []
+    for row, column, top in [(40, 20, 37), (38, 24, 38)]:
+        screen = np.full((210, 160), 34, np.uint8)
+        screen[35 + 2 * row, 2 * column] = 14
+        screen[35 + 2 * top : 35 + 2 * top + 17, 140:144] = 200
+        shown.append(screen)
+        places.append({80 * row + column, 80 * top + 70, 80 * (top + 8) + 70})
+    first, second = given_inputs(vision, shown)
+    far_rows, far_columns = int(SCALE[79]), int(SCALE[79])
+    wide = 2 * far_columns + 1
+    pairs = (2 * far_rows + 1) * wide
+
+    def space(classes, below, right):  # exact below 16 rows; 50 and 46 columns are coarse
+        return 12800 + classes * pairs + (below + far_rows) * wide + right + far_columns
+
+    def time(kind, below, right):
+        return 12800 + 6 * pairs + kind * 697 + (below + 20) * 17 + right + 8
+
+    paddle, paddle_and_ball = 0, 1  # classes 0 and 0, 0 and 1
+    columns = -int(SCALE[50])
+    assert first == places[0] | {
+        space(paddle_and_ball, 3, columns), space(paddle_and_ball, -5, columns), space(paddle, 8, 0)
+    }  # fmt: skip
+    columns = -int(SCALE[46])
+    assert second == places[1] | {place + 6400 for place in places[0]} | {
+        space(paddle_and_ball, 0, columns), space(paddle_and_ball, -8, columns), space(paddle, 8, 0),
+        time(1, -2, 4), time(0, 1, 0), time(0, 1 - 8, 0), time(0, 9, 0),
+    }  # fmt: skip
+
+
+ROWS, COLUMNS, FIRST = 40, 30, 100
+pixels_on = st.sets(st.integers(0, CLASSES * ROWS * COLUMNS - 1), max_size=60).map(sorted)
+
+
+def test_the_scale_is_exact_when_near_and_has_four_places_for_every_doubling():
+    assert SCALE[:16].tolist() == list(range(16))
+    for start, step in ((16, 4), (32, 8), (64, 16), (128, 32)):
+        assert [int(SCALE[start + i * step]) for i in range(4)] == [int(SCALE[start]) + i for i in range(4)]
+        assert (np.diff(SCALE[start : start + step]) == 0).all()
+    assert (np.diff(SCALE) <= 1).all() and SCALE[16] == 16
+
+
+def points_of(now, before):
+    points = np.zeros((3, MOST_POINTS), np.int64)
+    count = select_points(np.array(now, np.uint16), np.array(before, np.uint16), COLUMNS, points)
+    return [tuple(point) for point in points[:, :count].T.tolist()]
+
+
+def place_of(code):
+    return code // CLASSES // COLUMNS, code // CLASSES % COLUMNS, code % CLASSES
 
 
 @settings(max_examples=60, deadline=None)
-@given(pixels_on, pixels_on, st.integers(1, COLUMNS), st.integers(0, 20), st.integers(0, 30))
-def test_offsets_in_time_are_those_of_every_near_pixel_before(now, before, width, reach_rows, reach_columns):
-    want, offsets = Counter(), (2 * reach_rows + 1) * (2 * reach_columns + 1)
-    for pixel, old in itertools.product(now[:MOST_POINTS], before[:MOST_POINTS]):
-        below, right = pixel // COLUMNS - old // COLUMNS, pixel % COLUMNS - old % COLUMNS
-        if abs(below) <= reach_rows and abs(right) <= reach_columns:
-            number = FIRST + (below + reach_rows) * (2 * reach_columns + 1) + right + reach_columns
-            want[number] += 1
-            want[number + (1 + pixel % COLUMNS // width) * offsets] += 1
-    both = np.array(now, np.uint16), np.array(before, np.uint16)
-    assert written(offsets_in_time, *both, COLUMNS, width, reach_rows, reach_columns) == want
-    assert all(FIRST <= pixel < FIRST + (1 + -(-COLUMNS // width)) * offsets for pixel in want)
+@given(pixels_on, pixels_on)
+def test_points_are_corners_gathered_where_there_are_many_and_the_moved_ones_first(now, before):
+    points = points_of(now, before)
+    in_order = [code for code in now if code not in before] + [code for code in now if code in before]
+    if len(now) <= FEW_POINTS:
+        assert points == [place_of(code) for code in in_order]
+        return
+
+    def gathers(point, other):
+        (row, column, kind), (row2, column2, kind2) = point, other
+        return kind == kind2 and abs(row - row2) <= GATHERED and abs(column - column2) <= GATHERED
+
+    want = []
+    for point in map(place_of, in_order):
+        if not any(gathers(kept, point) for kept in want):
+            want.append(point)
+    assert points == want[:MOST_POINTS]
+
+
+@settings(max_examples=60, deadline=None)
+@given(pixels_on, pixels_on)
+def test_relative_offsets_are_those_of_all_points_each_once(now, before):
+    in_space, in_time = sizes(ROWS, COLUMNS, CLASSES)
+    pixels, values = np.zeros(20_000, np.uint16), np.zeros(20_000, np.int8)
+    given_before = np.zeros(FIRST + in_space + in_time, np.int64)
+    room = np.zeros((3, MOST_POINTS), np.int64)
+    arrays = np.array(now, np.uint16), np.array(before, np.uint16)
+    for _ in range(2):  # what was given before does not matter
+        count = relative_offsets(*arrays, ROWS, COLUMNS, CLASSES, FIRST, room, given_before, pixels, values)
+    got = pixels[:count].tolist()
+    assert len(set(got)) == count and (values[:count] == 1).all()
+
+    points, want = points_of(now, before), set()
+    wide = 2 * int(SCALE[COLUMNS - 1]) + 1
+    tall = 2 * int(SCALE[ROWS - 1]) + 1
+    for one, other in itertools.combinations(points, 2):
+        (row, column, kind), (row2, column2, kind2) = sorted((one, other), key=lambda p: (p[2], p[0], p[1]))
+        below, right = (int(np.sign(d)) * int(SCALE[abs(d)]) for d in (row2 - row, column2 - column))
+        kinds = kind2 * (kind2 + 1) // 2 + kind
+        want.add(FIRST + (kinds * tall + below + tall // 2) * wide + right + wide // 2)
+    for (row, column, kind), old in itertools.product(points, map(place_of, before)):
+        below, right = row - old[0], column - old[1]
+        if kind == old[2] and abs(below) <= REACH_ROWS and abs(right) <= REACH_COLUMNS:
+            place = (below + REACH_ROWS) * (2 * REACH_COLUMNS + 1) + right + REACH_COLUMNS
+            want.add(FIRST + in_space + kind * 41 * 17 + place)
+    assert set(got) == want
+    assert all(FIRST <= place < len(given_before) for place in want)
+
+
+# --- The vision of a game, found out by random play -------------------------------------------------------
+
+
+def test_pongs_vision_is_found_out():
+    """Its field without the score; ball and paddles are three classes; what never moves is not seen."""
+    vision = FAST_VISION
+    assert (vision.top, vision.bottom, vision.stride, vision.class_count) == (22, 210, 2, 3)
+    classes = {vision.classes[number] for number, _ in (BALL, PADDLE, (56, None))}
+    assert classes == {0, 1, 2}
+    assert vision.classes[FIRST_FIELD[0]] == OFF
+    assert set(np.frombuffer(vision.background, np.uint8)) >= {FIELD[0]}
+    assert dict((number, rgb) for rgb, number in vision.palette)[FIELD[0]] == 0x904811
+    assert survey.__wrapped__(PONG, 1) == survey(PONG, 1)
+
+
+@pytest.mark.parametrize("game", ["ALE/Breakout-v5", "ALE/Boxing-v5", "CartPole-v1"])
+def test_a_vision_sees_an_observation_as_it_sees_the_environments_own_screen(game):
+    found = survey(game, 3).vision
+    assert Vision.from_description(found.description()) == found
+    env = gymnasium.make(game, render_mode="rgb_array")
+    if game == "CartPole-v1":
+        env = gymnasium.wrappers.AddRenderObservation(env, render_only=True)
+    observation, _ = env.reset(seed=4)
+    env.action_space.seed(4)
+    screen = found.new_screen()
+    for _ in range(60):
+        screen[:, : found.width] = found.colour_numbers(observation)
+        seen = codes(found.preprocessing_args_rgb(observation), found.pixels)
+        assert seen == codes(found.preprocessing_args(screen), found.pixels)
+        if game != "CartPole-v1":
+            own = env.unwrapped.ale.getScreen()
+            assert codes(found.preprocessing_args(own), found.pixels) == seen
+        observation, _, over, _, _ = env.step(env.action_space.sample())
+        if over:
+            break
+    assert seen
 
 
 def test_the_first_input_is_zero_and_the_others_are_what_changed():
@@ -267,7 +366,8 @@ def test_difference_is_the_dense_difference(before, now):
     dense[0, before], dense[1, now] = 1, 1
     want = dense[1] - dense[0]
     pixels, values = np.empty(80, np.uint16), np.empty(80, np.int8)
-    count = difference(np.array(before, np.uint16), np.array(now, np.uint16), pixels, values)
+    coded = (CLASSES * np.array(some, np.uint16) for some in (before, now))
+    count = difference(*coded, pixels, values)
     assert pixels[:count].tolist() == want.nonzero()[0].tolist()
     np.testing.assert_array_equal(values[:count], want[pixels[:count]])
 

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
+from conftest import FAST_VISION
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync import client as websocket
 
@@ -27,7 +28,6 @@ from pongrad.views import web
 from pongrad.views.moments import moments
 from pongrad.views.pictures import neurons
 from pongrad.views.watch import MOMENT, NEURONS, Watch, encode, neurons_message
-from pongrad.vision.preprocessing import Vision
 
 PATIENCE = 60  # seconds until something that must come counts as missing
 connect = functools.partial(websocket.connect, open_timeout=PATIENCE)
@@ -54,7 +54,7 @@ def served(*args):
 @pytest.fixture(scope="module")
 def agent_file(new_agent, tmp_path_factory):
     path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
-    new_agent(hidden=(20,), critic=True, vision=Vision(corners=True, pair=True)).save(path)
+    new_agent(hidden=(20,), critic=True, vision=FAST_VISION).save(path)
     return path
 
 
@@ -173,7 +173,7 @@ def test_a_viewer_is_sent_what_it_can_draw(page):
         hello = receive(client, "hello")
         assert (hello["mode"], hello["shape"], hello["channels"], hello["units"]) == (
             "watch",
-            [80, 80],
+            list(FAST_VISION.shape),
             2,
             20,
         )
@@ -196,7 +196,7 @@ def test_pause_step_and_speed(page):
         assert count_moments(client, 0.5) == 0  # it has room, but is paused
         say(client, step=1)
         moment = receive(client, MOMENT)
-        assert moment[4] == 4  # frames
+        assert moment[2] == 4  # frames
         assert count_moments(client, 0.5) == 0
         with connect(page.socket) as other:  # who comes now sees where it stands
             assert receive(other, "status")["paused"]
@@ -204,7 +204,7 @@ def test_pause_step_and_speed(page):
         say(client, speed="fast")
         say(client, step=1)
         assert receive(client, "status")["speed"] == "fast"
-        assert receive(client, MOMENT)[4] == 1
+        assert receive(client, MOMENT)[2] == 1
         say(client, speed="real")
         say(client, pause=False)
         receive(client, MOMENT)
@@ -286,15 +286,15 @@ def test_a_viewer_keeps_at_most_one_of_each_kind():
 
 
 def test_a_moment_comes_across_whole(new_agent, new_game, emulator):
-    agent = new_agent(hidden=(20,), critic=True, vision=Vision(pair=True))
+    agent = new_agent(hidden=(20,), critic=True, vision=FAST_VISION)
     *_, moment = (moment for moment, _ in zip(moments(agent, new_game(), emulator), range(50), strict=False))
     message = encode(3, moment, whole=True)
-    kind, action, won, lost, frames, units, inputs, actions, number, step, value = struct.unpack_from(
-        "<5BHHBIIf", message
+    kind, action, frames, actions, units, inputs, number, step, won, lost, value = struct.unpack_from(
+        "<4BHHII3f", message
     )
     assert (kind, action, won, lost, frames, units) == (MOMENT, moment.action, moment.won, moment.lost, 4, 20)
     assert (actions, number, step, value) == (6, 3, 49, np.float32(moment.value))
-    at = struct.calcsize("<5BHHBIIf")
+    at = struct.calcsize("<4BHHII3f")
 
     def take(dtype, count):
         nonlocal at
@@ -310,7 +310,7 @@ def test_a_moment_comes_across_whole(new_agent, new_game, emulator):
     np.testing.assert_array_equal(take("<f4", units), moment.hidden)
     for frame in moment.frames:
         (count,) = take("<u4", 1)
-        lengths, colours = take("<u2", count), take("u1", 3 * count).reshape(-1, 3)
+        lengths, colours = take("<u4", count), take("u1", 3 * count).reshape(-1, 3)
         np.testing.assert_array_equal(colours.repeat(lengths, axis=0), frame.reshape(-1, 3))
     assert at == len(message) < 8000  # small, too: 120 KB a second
 

@@ -164,14 +164,19 @@ def team_of_one(real_games):
 
 def test_an_emulator_state_that_asks_for_2_gigabytes_is_refused(real_games, team_of_one):
     """The lengths of its parts stand in the state, here that of the last one."""
-    state = bytearray(real_games.ends[0].emulator)
+    state = bytearray(real_games.ends[0].state)
     state[24:28] = (2**31 - 1).to_bytes(4, "little")
     (before,) = team_of_one.ask(peak_memory)
     team_of_one.validate_states([under_way(real_games)])
     with pytest.raises(ValueError, match="cannot restore game 0"):
-        team_of_one.validate_states([under_way(real_games, emulator=bytes(state))])
+        team_of_one.validate_states([under_way(real_games, state=bytes(state))])
     (after,) = team_of_one.ask(peak_memory)
     assert after - before < 500_000
+
+
+def test_a_last_action_that_the_game_has_not_is_refused(real_games, team_of_one):
+    with pytest.raises(ValueError, match="last_action 6"):
+        team_of_one.validate_states([under_way(real_games, last_action=6)])
 
 
 def peak_memory(agent, emulator):
@@ -181,11 +186,11 @@ def peak_memory(agent, emulator):
 @hypothesis.settings(max_examples=20)
 @hypothesis.given(data=st.data())
 def test_a_damaged_emulator_state_costs_a_worker_at_most(data, real_games, team_of_one, new_game):
-    state = bytearray(real_games.ends[0].emulator)
+    state = bytearray(real_games.ends[0].state)
     for _ in range(data.draw(st.sampled_from([1, 10, 100]), "changes")):
         place = data.draw(st.integers(0, len(state) - 1), "place")
         state[place] = data.draw(st.integers(0, 255), "value")
-    game = under_way(real_games, emulator=bytes(state))
+    game = under_way(real_games, state=bytes(state))
     with contextlib.suppress(ValueError, WorkersDied):
         team_of_one.validate_states([game])
         list(team_of_one.collect_steps([game], 20, times=1))

@@ -4,24 +4,38 @@ import contextlib
 import functools
 import itertools
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ale_py
-import gymnasium
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from pongrad.games.game import SCREEN, Game
+from pongrad.games import environment
+from pongrad.games.game import Game
 from pongrad.ground.errors import UserError
 
-gymnasium.register_envs(ale_py)
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
+_OPTIONS = {
+    "mode",
+    "difficulty",
+    "frameskip",
+    "repeat_action_probability",
+    "full_action_space",
+    "max_num_frames_per_episode",
+}
+"""Gymnasium's keyword arguments that say what is played. The others say how it is looked at."""
 
 _BLOCK = 1024
-"""Steps whose sticky frames are computed at once, and kept: the generator takes long to start."""
+"""Steps whose timings are computed at once, and kept: the generator takes long to start."""
+
+_SKIP = 256
+"""A timing is so many times the frames of a step, plus the sticky ones of them."""
+
+_LONGEST_SKIP = 60
+"""Frames of a step at most."""
 
 _SPARE_MEMORY = 2**28
 """Bytes that taking up a game may use; a damaged state can ask for thousands of millions."""
@@ -35,40 +49,35 @@ class Emulator:
 
     The emulator's own state leaves out which action is being repeated when an action is "sticky", and
     so play cannot resume from it exactly. Therefore stickiness is done here, with the very random numbers the
-    emulator would have drawn. Tested to be Gymnasium's environment, screen for screen and reward for
-    reward.
+    emulator would have drawn, and so are steps of a random number of frames. Tested to be Gymnasium's
+    environment, screen for screen and reward for reward.
 
-    Attributes:
-        screen: uint8 [210, 160], the palette index of every pixel.
-        last_action: the joystick's action on the last frame.
-        action_names: what the cartridge's actions are called, in Gymnasium's order.
-        over: says whether the game has ended, or been cut off at Gymnasium's limit of 108,000 frames.
-        terminated, truncated: say whether it has ended by its own rules, and whether it has been cut off.
+    Attributes: see `environment.Environment`; the colours' numbers are the emulator's own.
     """
 
-    def __init__(self, game_id: str) -> None:
-        """Load the cartridge of this id.
+    has_palette = True
+
+    def __init__(self, game: str) -> None:
+        """Load the cartridge of this game, see `environment.name`.
 
         Raises:
-            UserError: Gymnasium knows no such Atari game.
+            UserError: Gymnasium knows no such Atari game, or it does not take these options.
         """
-        options = environment_options(game_id)
-        self._frame_skip: int = options["frameskip"]
+        options = _options(game)
+        skip = options["frameskip"]
+        self._skips: tuple[int, int] = (skip, skip + 1) if isinstance(skip, int) else tuple(skip)
         self._repeat_action_probability: float = options["repeat_action_probability"]
-        self._ale = _load_cartridge(options)
+        self._ale = _load_cartridge(game, options)
         self._act, self._get_screen = self._ale.act, self._ale.getScreen
         self.over: Callable[[], bool] = self._ale.game_over
         self.truncated: Callable[[], bool] = self._ale.game_truncated
         self.terminated: Callable[[], bool] = functools.partial(self._ale.game_over, with_truncation=False)
-        actions = self._ale.getMinimalActionSet()
-        self.action_names = tuple(action.name for action in actions)
-        codes = [action.value for action in actions]
-        self._joystick = {  # of a step's frames, by the last action, the new one and the sticky frames
-            (last_action, action, sticky): [codes[last_action]] * sticky
-            + [codes[action]] * (self._frame_skip - sticky)
-            for last_action, action in itertools.product(range(len(actions)), repeat=2)
-            for sticky in range(self._frame_skip + 1)
-        }
+        self.lives: Callable[[], int] = self._ale.lives
+        self.frames: Callable[[], int] = self._ale.getEpisodeFrameNumber
+        full = options["full_action_space"]
+        actions = self._ale.getLegalActionSet() if full else self._ale.getMinimalActionSet()
+        self.action_names = {number: action.name for number, action in enumerate(actions)}
+        self._joystick = _Joystick([action.value for action in actions])
         self._start = self.save()
         self._first_screen = self._ale.getScreen()
         self.last_action = 0
@@ -79,9 +88,9 @@ class Emulator:
 
         The screen then shows the first picture of a new game; of any other it is stale until a step.
         """
-        self._ale.restoreState(ale_py.ALEState(game.emulator or self._start))
+        self._ale.restoreState(ale_py.ALEState(game.state or self._start))
         self.last_action = game.last_action
-        if not game.emulator:
+        if not game.state:
             self.screen[:] = self._first_screen
 
     def check(self, game: Game) -> None:
@@ -103,109 +112,163 @@ class Emulator:
             raise ValueError(f"the emulator cannot restore game {game.number}") from error
         finally:
             resource.setrlimit(resource.RLIMIT_AS, limits)
+        if game.last_action not in self.action_names:
+            raise ValueError(f"game {game.number} with last_action {game.last_action}")
+        if game.state and game.frames != self.frames():
+            raise ValueError(f"game {game.number} with {game.frames} frames, not {self.frames()}")
 
     def save(self) -> bytes:
         """The emulator's state."""
         return self._ale.cloneState().serialize()
 
-    def sticky_frames(self, game: Game, steps: int) -> bytes:
-        """For each of the game's next steps, for how many frames the action before it goes on.
+    def timings(self, game: Game) -> Iterator[int]:
+        """For each of the game's next steps, its frames and for how many of them the last action goes on.
 
         Sticky actions: Machado et al. 2018, section 5. Each frame repeats the last one's action with some
         probability, so the new action comes with the first frame that does not.
         """
-        first, last = game.step // _BLOCK, (game.step + steps - 1) // _BLOCK
-        blocks = [
-            _delays(game.env_seed, self._frame_skip, self._repeat_action_probability, block)
-            for block in range(first, last + 1)
-        ]
-        start = game.step - first * _BLOCK
-        return b"".join(blocks)[start : start + steps]
+        first = game.step // _BLOCK
+        block = functools.partial(_timings, game.env_seed, self._skips, self._repeat_action_probability)
+        blocks = itertools.chain.from_iterable(map(block, itertools.count(first)))
+        return itertools.islice(blocks, game.step - first * _BLOCK, None)
 
-    def act(self, action: int, sticky: int) -> int:
+    def act(self, action: int, timing: int) -> float:
         """Play one step with an action of Gymnasium's numbering and read the screen.
 
         Args:
             action: the action asked for.
-            sticky: for how many frames of the step the last action goes on.
+            timing: the step's, see `timings`.
 
         Returns:
             The reward.
         """
-        reward = sum(map(self._act, self._joystick[self.last_action, action, sticky]))
-        if sticky < self._frame_skip:
+        reward = sum(map(self._act, self._joystick[self.last_action, action, timing]))
+        if timing % _SKIP < timing // _SKIP:
             self.last_action = action
         self._get_screen(self.screen)
         return reward
 
-    def film(self, action: int, sticky: int) -> tuple[int, NDArray[np.uint8]]:
+    def film(self, action: int, timing: int) -> tuple[float, NDArray[np.uint8]]:
         """Do what `act` does and keep the picture of every frame.
 
         Returns:
-            The reward, and the frames: uint8 [frames of a step, 210, 160, 3].
+            The reward, and the frames: uint8 [frames of a step, height, width, 3].
         """
-        frames, reward = np.empty((self._frame_skip, *SCREEN, 3), np.uint8), 0
-        for frame, joystick in zip(frames, self._joystick[self.last_action, action, sticky], strict=True):
+        frames, reward = np.empty((timing // _SKIP, *self.screen.shape, 3), np.uint8), 0
+        for frame, joystick in zip(frames, self._joystick[self.last_action, action, timing], strict=True):
             reward += self._act(joystick)
             self._ale.getScreenRGB(frame)
-        if sticky < self._frame_skip:
+        if timing % _SKIP < timing // _SKIP:
             self.last_action = action
         self._get_screen(self.screen)
         return reward, frames
 
+    def picture(self) -> NDArray[np.uint8]:
+        """The screen in colours, uint8 [height, width, 3]."""
+        return self._ale.getScreenRGB()
 
-@functools.cache
-def action_names(game_id: str) -> tuple[str, ...]:
-    """What the actions of a game are called, in Gymnasium's order: the emulator's minimal action set.
 
-    Loading the cartridge takes 0.1 s, once a game.
+class _Joystick(dict[tuple[int, int, int], list[int]]):
+    """What the joystick does in a step's frames, by the last action, the new one and the timing."""
 
-    Raises:
-        UserError: Gymnasium knows no such Atari game.
-    """
-    return Emulator(game_id).action_names
+    def __init__(self, codes: list[int]) -> None:
+        super().__init__()
+        self._codes = codes
+
+    def __missing__(self, key: tuple[int, int, int]) -> list[int]:
+        last_action, action, timing = key
+        frames, sticky = divmod(timing, _SKIP)
+        self[key] = [self._codes[last_action]] * sticky + [self._codes[action]] * (frames - sticky)
+        return self[key]
 
 
 @functools.lru_cache(1024)
-def _delays(env_seed: int, frame_skip: int, probability: float, block: int) -> bytes:
-    """`Emulator.sticky_frames` of a game's `block`-th `_BLOCK` steps.
+def _timings(env_seed: int, skips: tuple[int, int], probability: float, block: int) -> list[int]:
+    """`Emulator.timings` of a game's `block`-th `_BLOCK` steps.
 
-    The emulator's generator is a Mersenne Twister, seeded as `env.reset(seed=env_seed)` does it, that draws
+    Gymnasium draws the number of a step's frames, where it is random, from a generator of its own. The
+    emulator's generator is a Mersenne Twister, seeded as `env.reset(seed=env_seed)` does it, that draws
     twice a frame, once for each of two players.
     """
+    np_seed, ale_seed = (int(word) for word in np.random.SeedSequence(env_seed).generate_state(2))
+    steps = (block + 1) * _BLOCK
+    if skips[1] == skips[0] + 1:
+        frames = np.full(steps, skips[0])
+    else:
+        frames = np.random.Generator(np.random.PCG64(np.random.SeedSequence(np_seed))).integers(*skips, steps)
     twister = np.random.MT19937()
-    twister._legacy_seeding(int(np.random.SeedSequence(env_seed).generate_state(2)[1]))
-    draws = 2 * frame_skip * _BLOCK
-    twister.random_raw(draws * block, output=False)
-    repeats = twister.random_raw(draws)[::2] / 2.0**32 < probability
-    first_repeats = repeats.reshape(_BLOCK, frame_skip).cumprod(axis=1, dtype=np.uint8)
-    return first_repeats.sum(axis=1, dtype=np.uint8).tobytes()
+    twister._legacy_seeding(ale_seed)
+    played = int(frames[: block * _BLOCK].sum())
+    frames = frames[block * _BLOCK :]
+    twister.random_raw(2 * played, output=False)
+    repeats = twister.random_raw(2 * int(frames.sum()))[::2] / 2.0**32 < probability
+    starts = np.cumsum(frames) - frames
+    first_new = np.append(np.flatnonzero(~repeats), len(repeats))
+    sticky = np.minimum(first_new[np.searchsorted(first_new, starts)] - starts, frames)
+    return (_SKIP * frames + sticky).tolist()
 
 
-def _load_cartridge(options: dict[str, Any]) -> ale_py.ALEInterface:
+def _load_cartridge(game: str, options: dict[str, Any]) -> ale_py.ALEInterface:
     """An emulator at the start of a game that plays frame by frame; takes about 0.1 s."""
     ale = ale_py.ALEInterface()
     ale.setInt("random_seed", 0)
     ale.setInt("frame_skip", 1)
     ale.setFloat("repeat_action_probability", 0.0)
-    ale.setInt("max_num_frames_per_episode", options["max_num_frames_per_episode"])
-    rom = ale_py.roms.get_rom_path(options["game"])
-    assert rom is not None, "a game in Gymnasium's registry is in ale-py"
-    ale.loadROM(rom)
+    if options["max_num_frames_per_episode"] is not None:
+        ale.setInt("max_num_frames_per_episode", options["max_num_frames_per_episode"])
+    path = ale_py.roms.get_rom_path(environment.rom(game) or "")
+    assert path is not None, "a game in Gymnasium's registry is in ale-py"
+    ale.loadROM(path)
+    for option, there_are, choose in (
+        ("mode", ale.getAvailableModes(), ale.setMode),
+        ("difficulty", ale.getAvailableDifficulties(), ale.setDifficulty),
+    ):
+        if options[option] is not None:
+            if options[option] not in there_are or type(options[option]) is not int:
+                raise UserError(
+                    f"{game}: there is no {option} {options[option]}, only {', '.join(map(str, there_are))}"
+                )
+            choose(options[option])
     ale.reset_game()
     return ale
 
 
-def environment_options(game_id: str) -> dict[str, Any]:
-    """What Gymnasium's registry says of an Atari environment.
+def _options(game: str) -> dict[str, Any]:
+    """What an Atari game's registration and its options say of how it is played.
 
     Raises:
-        UserError: it knows no such Atari game.
+        UserError: they make no sense.
     """
-    try:
-        spec = gymnasium.spec(game_id)
-    except gymnasium.error.Error:
-        spec = None
-    if spec is None or not isinstance(spec.kwargs.get("frameskip"), int):
-        raise UserError(f"unknown game {game_id!r}: give an Atari id such as ALE/Pong-v5")
-    return spec.kwargs
+    _, given = environment.parse(game)
+    if wrong := given.keys() - _OPTIONS:
+        raise UserError(
+            f"{game}: no option {', '.join(sorted(wrong))}; Atari games take {', '.join(sorted(_OPTIONS))}"
+        )
+    usual = {"mode": None, "difficulty": None, "frameskip": 4, "repeat_action_probability": 0.25}
+    usual |= {"full_action_space": False, "max_num_frames_per_episode": None}
+    options = usual | environment.spec(game).kwargs | given
+    skip = options["frameskip"]
+    low, high = (skip, skip + 1) if type(skip) is int else skip if _is_pair(skip) else (0, 0)
+    if not 0 < low < high <= _LONGEST_SKIP + 1:
+        raise UserError(
+            f"{game}: frameskip must be a number of frames from 1 to {_LONGEST_SKIP}, or (low,high)"
+        )
+    if (
+        not _is_number(options["repeat_action_probability"])
+        or not 0 <= options["repeat_action_probability"] < 1
+    ):
+        raise UserError(f"{game}: repeat_action_probability must be a number from 0 to below 1")
+    if type(options["full_action_space"]) is not bool:
+        raise UserError(f"{game}: full_action_space must be true or false")
+    limit = options["max_num_frames_per_episode"]
+    if limit is not None and (type(limit) is not int or not 0 < limit < 2**31):
+        raise UserError(f"{game}: max_num_frames_per_episode must be a number of frames")
+    return options
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(type(each) is int for each in value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)

@@ -1,34 +1,32 @@
 """Games as values: a serialisable snapshot of a game between two steps, which any process can resume."""
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pongrad.games.colours import CLASSES
 from pongrad.games.randomness import Purpose, seed_sequence
-
-FRAMES_A_STEP = 4
-LONGEST_GAME = 27_000
-"""Steps; Gymnasium lets no game be longer."""
-
-SCREEN = (210, 160)
 
 
 class Game(NamedTuple):
     """One game between two steps, and all that decides how it goes on but the agent.
 
     Attributes:
-        id: the Gymnasium id of the cartridge.
+        id: what is played, see `environment.name`.
         seed, purpose, number: what all its randomness comes from.
         step: steps played; the attributes below are empty at step 0.
-        emulator: the emulator's state.
+        frames: frames played; what a frame is, the environment says: of Atari a 60th of a second.
+        state: the environment's state.
         last_action: the joystick's action on the last frame.
-        before, now: the pixels that are on in the screen before the last and in the last, uint16 as bytes:
-            arrays would take long to be sent to another process.
+        before, now: the codes of the pixels that are on in the screen before the last and in the last, uint16
+            as bytes: arrays would take long to be sent to another process.
         won, lost: points so far.
         terminated: whether it has ended by its own rules.
-        truncated: whether it has been cut off, at Gymnasium's limit.
+        truncated: whether it has been cut off, at a limit.
+        restarts: how often it has begun again, because the environment is not deterministic.
     """
 
     id: str
@@ -36,14 +34,16 @@ class Game(NamedTuple):
     purpose: Purpose
     number: int
     step: int = 0
-    emulator: bytes = b""
+    frames: int = 0
+    state: bytes = b""
     last_action: int = 0
     before: bytes = b""
     now: bytes = b""
-    won: int = 0
-    lost: int = 0
+    won: float = 0
+    lost: float = 0
     terminated: bool = False
     truncated: bool = False
+    restarts: int = 0
 
     @property
     def over(self) -> bool:
@@ -51,13 +51,17 @@ class Game(NamedTuple):
         return self.terminated or self.truncated
 
     @property
-    def score(self) -> int:
+    def score(self) -> float:
         """Points won minus points lost."""
         return self.won - self.lost
 
     def successor(self, stride: int) -> "Game":
         """The game numbered `stride` after this one, before its first step."""
         return Game(self.id, self.seed, self.purpose, self.number + stride)
+
+    def restarted(self) -> "Game":
+        """The same game before its first step."""
+        return self.successor(0)._replace(restarts=self.restarts + 1)
 
     def numbers(self) -> dict[str, Any]:
         """All but the arrays, as JSON can hold it; see `from_parts`."""
@@ -66,7 +70,7 @@ class Game(NamedTuple):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All but the numbers, as arrays; see `from_parts`."""
         return {
-            "emulator": np.frombuffer(self.emulator, np.uint8),
+            "state": np.frombuffer(self.state, np.uint8),
             "before": np.frombuffer(self.before, np.uint16),
             "now": np.frombuffer(self.now, np.uint16),
         }
@@ -82,7 +86,7 @@ class Game(NamedTuple):
             raise ValueError(f"a game has {sorted(numbers)}, want {sorted(_NUMBERS)}")
         game = Game(
             **numbers | {"purpose": Purpose(numbers["purpose"])},
-            emulator=arrays["emulator"].tobytes(),
+            state=arrays["state"].tobytes(),
             before=arrays["before"].tobytes(),
             now=arrays["now"].tobytes(),
         )
@@ -91,25 +95,32 @@ class Game(NamedTuple):
             raise ValueError(f"a game's arrays are {types}")
         return game
 
-    def check(self, pixels: int) -> None:
+    def check(self, pixels: int, classes: int, most: int) -> None:
         """Raise ValueError if it cannot be a game under way.
 
         The player trusts these numbers: pixels are places in memory, and steps are random numbers to draw.
-        `Emulator.check` says whether the emulator can restore the state.
+        `Environment.check` says whether the environment can restore the state.
 
         Args:
             pixels: of the screen as the agent sees it.
+            classes: of their colours.
+            most: how many pixels can be on at once.
         """
-        for name, most in _LARGEST.items():
+        for name, largest in _LARGEST.items():
             value = getattr(self, name)
-            if type(value) is not int or not 0 <= value <= most:
-                raise ValueError(f"game with {name} {value!r}, want a number from 0 to {most}")
+            if type(value) is not int or not 0 <= value <= largest:
+                raise ValueError(f"game with {name} {value!r}, want a number from 0 to {largest}")
+        for points in (self.won, self.lost):
+            if type(points) not in (int, float) or not 0 <= points < math.inf:
+                raise ValueError(f"game with {points!r} points")
         under_way = self.terminated is False and self.truncated is False
-        if not under_way or (self.step == 0) != (not self.emulator):
-            raise ValueError(f"game {self.number} is over or has no emulator state")
+        if not under_way or (self.step == 0) != (not self.state):
+            raise ValueError(f"game {self.number} is over or has no state")
         for pixels_on in (self.before, self.now):
             screen = np.frombuffer(pixels_on, np.uint16).astype(np.int64)
-            if (np.diff(screen, prepend=-1) <= 0).any() or (screen >= pixels).any():
+            places, kinds = np.divmod(screen, CLASSES)
+            ascending = (np.diff(places, prepend=-1) > 0).all() and len(places) <= most
+            if not ascending or (places >= pixels).any() or (kinds >= classes).any():
                 raise ValueError(f"game {self.number} has pixels that are not on a screen")
 
     @property
@@ -138,11 +149,13 @@ _NUMBERS = (
     "purpose",
     "number",
     "step",
+    "frames",
     "last_action",
     "won",
     "lost",
     "terminated",
     "truncated",
+    "restarts",
 )
-_LARGEST = {"number": 2**32, "step": LONGEST_GAME, "last_action": 5, "won": 21, "lost": 21}
+_LARGEST = {"number": 2**32, "step": 2**24, "frames": 2**32, "last_action": 2**16, "restarts": 2**32}
 """What a game's numbers may be at most."""

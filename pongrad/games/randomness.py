@@ -15,6 +15,7 @@ class Purpose(IntEnum):
     EVALUATION = 2
     BENCHMARK = 3
     MINIBATCHES = 4
+    SURVEY = 5
 
 
 def seed_sequence(seed: int, purpose: Purpose, number: int = 0) -> np.random.SeedSequence:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pongrad.games.emulator import action_names
+from pongrad.games.environment import action_names
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose, seed_sequence
 from pongrad.learning.optimisers import Optimiser
@@ -18,6 +18,7 @@ from pongrad.network.network import Network
 from pongrad.playing.play import Rollout, Segment, next_game
 from pongrad.playing.workers import Workers
 from pongrad.vision.preprocessing import Vision
+from pongrad.vision.survey import survey
 
 FIRST_WEIGHTS = 0.05
 """Standard deviation of recipe fast's first layer at the start: what it learns soon outweighs it."""
@@ -46,12 +47,12 @@ class Learner(Protocol):
 def new_agent(config: Recipe) -> Agent:
     """An agent with random weights, as the recipe starts with."""
     rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
-    names = action_names(config.game)
+    names = action_names(config.environment)
     actions: Sequence[int]
     match config:
         case Fast():
-            actions = range(len(names))
-            vision = Vision(corners=True, pair=True, strip_width=8, reach=(20, 8))
+            actions = tuple(names)
+            vision = survey(config.environment, config.seed).vision
             network = Network.random((vision.size, config.num_hidden_layer_neurons, len(names) + 1), rng)
             network.weights["W1"] *= FIRST_WEIGHTS * np.sqrt(vision.size)
             network.weights["W2"][:, :-1] *= LOGIT_SCALE
@@ -61,14 +62,20 @@ def new_agent(config: Recipe) -> Agent:
             network = Network.random((vision.size, config.num_hidden_layer_neurons, 1), rng)
         case _:
             raise TypeError(config)
-    return Agent(network, config.game, tuple(actions), tuple(names[action] for action in actions), vision)
+    return Agent(
+        network, config.environment, tuple(actions), tuple(names[action] for action in actions), vision
+    )
 
 
 def new_learner(config: Recipe, agent: Agent) -> Learner:
     """The recipe's learner, to improve this agent."""
     match config:
         case Fast():
-            return PPO(agent.network, agent.action_names, config)
+            seen = survey(config.environment, config.seed)
+            given = {"yes": True, "no": False}
+            reward_ends = given.get(config.reward_ends_return, seen.plays_points and not seen.has_lives)
+            life_loss_ends = given.get(config.life_loss_ends_return, seen.has_lives)
+            return PPO(agent.network, agent.action_names, config, reward_ends, life_loss_ends)
         case Classic():
             rates = config.gamma, config.learning_rate, config.decay_rate
             return Reinforce(agent.network, agent.action_names, *rates)
@@ -78,7 +85,7 @@ def new_learner(config: Recipe, agent: Agent) -> Learner:
 
 def first_games(config: Recipe, purpose: Purpose = Purpose.TRAINING) -> list[Game]:
     """The games a run begins with."""
-    return [Game(config.game, config.seed, purpose, number) for number in range(config.num_games)]
+    return [Game(config.environment, config.seed, purpose, number) for number in range(config.num_games)]
 
 
 def play_for(

@@ -84,8 +84,11 @@ class LazyRMSProp(Optimiser):
 
     Attributes:
         learning_rate: may be changed between steps.
+        first_layer_share: of the learning rate, for W1; may be changed between steps.
         state: t, and name -> c for the weights of each name.
     """
+
+    first_layer_share = 1.0
 
     def __init__(
         self,
@@ -113,7 +116,7 @@ class LazyRMSProp(Optimiser):
                 gradients[name],
                 self.state[name],
                 active_rows[name],
-                number(self.learning_rate),
+                number(self.learning_rate * (self.first_layer_share if name == "W1" else 1.0)),
                 number(1 - self.decay_rate),
                 number(1 / np.sqrt(bias)),
                 number(self.epsilon),

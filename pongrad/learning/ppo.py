@@ -1,8 +1,8 @@
 """The learner of recipe `fast`: proximal policy optimisation (Schulman et al. 2017), actor and critic.
 
-The network has a logit for each action and, as its last output, the value V(x): what the point being played
-is expected to bring. From rollouts of a fixed length it climbs, with
-ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
+The network has a logit for each action and, as its last output, the value V(x): the return that is
+expected. Returns add up the signs of rewards, to the next end: of a point, a life or the game. From rollouts
+of a fixed length it climbs, with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
 
     mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  -  value_coefficient  (V(x_t) - R_t)^2
             +  entropy_coefficient  H(pi(. | x_t))  +  log_barrier_coefficient  mean_a log pi(a | x_t)
@@ -30,6 +30,10 @@ from pongrad.network.network import Network
 from pongrad.playing.play import Rollout
 from pongrad.vision.inputs import Inputs
 
+INPUTS_ON = 32
+"""The learning rate is meant for so many inputs on at a step. Each moves what the first layer gives, so where
+more are on their weights move by less."""
+
 
 @dataclass
 class _Batch:
@@ -50,17 +54,27 @@ class PPO:
         optimiser: how they move.
     """
 
-    def __init__(self, network: Network, action_names: Sequence[str], config: Fast) -> None:
+    def __init__(
+        self,
+        network: Network,
+        action_names: Sequence[str],
+        config: Fast,
+        reward_ends: bool = True,
+        life_loss_ends: bool = True,
+    ) -> None:
         """Start without rollouts.
 
         Args:
             network: its outputs are a logit for each action and the value.
             action_names: what the actions are called, for the metrics.
             config: the hyperparameters.
+            reward_ends, life_loss_ends: whether a return ends with a reward, and with a lost life.
         """
         self.network = network
         self.action_names = action_names
         self.config = config
+        self.reward_ends = reward_ends
+        self.life_loss_ends = life_loss_ends
         self.optimiser = LazyRMSProp(network.weights, config.learning_rate)
         self._segments: list[tuple[Rollout, bool]] = []
 
@@ -91,6 +105,8 @@ class PPO:
         share = annealing(frames, config.schedule_frames)
         self.optimiser.learning_rate = share**0.5 * config.learning_rate
         batch, explained = self._batch(1 - share * (1 - config.gamma))
+        inputs_on = max(len(batch.inputs.pixels) / len(batch.inputs), 1.0)
+        self.optimiser.first_layer_share = min(1.0, INPUTS_ON / inputs_on)
         rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
         losses = []
         for _ in range(config.epochs):
@@ -99,6 +115,10 @@ class PPO:
         self._segments.clear()
         means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
         return {**means, "explained_variance": explained, "learning_rate": self.optimiser.learning_rate}
+
+    def _ends(self, rollout: Rollout) -> NDArray[np.bool_]:
+        """Whether a return ends with each step."""
+        return (self.reward_ends & (rollout.rewards != 0)) | (self.life_loss_ends & rollout.lives_lost)
 
     def _batch(self, gamma: float) -> tuple[_Batch, float]:
         """The steps to learn from, with advantages and returns as the network now sees them."""
@@ -113,7 +133,8 @@ class PPO:
         advantages = np.concatenate(
             [
                 generalised_advantages(
-                    rollout.rewards,
+                    np.sign(rollout.rewards),
+                    self._ends(rollout),
                     value,
                     0.0 if terminated else last_value,
                     gamma,

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
+from pongrad.games import environment
 from pongrad.ground.errors import UserError
 
-GAMES = ("ALE/Pong-v5",)
-"""What can be learned so far."""
+PONG = "ALE/Pong-v5"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +22,20 @@ class Recipe:
 
     recipe: Annotated[Literal["fast", "classic"], arg(metavar="fast|classic")]
     """The algorithm to learn with; each has hyperparameters of its own, see `--recipe classic --help`."""
-    game: Annotated[str, arg(metavar="ID")] = "ALE/Pong-v5"
-    """Gymnasium id of the game to learn."""
+    game: Annotated[str, arg(metavar="ID")] = PONG
+    """Gymnasium id of the game to learn: any Atari game, such as ALE/Breakout-v5, and any other environment
+    with discrete actions that shows pixels."""
+    env_options: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
+    """Keyword arguments of the environment, such as mode=1 difficulty=2 full_action_space=true."""
     seed: Annotated[int, arg(metavar="N")] = 1
     """Where all randomness comes from: same seed, same agent, whatever the number of workers."""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Processes that play."""
     frames: Annotated[int, arg(metavar="N")]
-    """Stop after so many frames (60 a second of play)."""
+    """Stop after so many frames (of Atari 60 a second of play; elsewhere a step is a frame)."""
     minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None
     """Stop after so many minutes of training."""
-    until: Annotated[float, arg(metavar="SCORE")]
+    until: Annotated[float | None, arg(metavar="SCORE")]
     """Stop when the mean score of the last 100 games reaches this."""
     run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one in runs/)")] = None
     """Folder of the run."""
@@ -50,12 +53,21 @@ class Recipe:
         _above_zero(self, "frames", "learning_rate", "num_hidden_layer_neurons")
         _above_zero(self, *(name for name in ("minutes", "workers") if getattr(self, name) is not None))
         _from_to(self, 0, 1, "gamma")
-        if not math.isfinite(self.until):
+        if self.until is not None and not math.isfinite(self.until):
             raise UserError(f"--until must be a score, not {self.until}")
         if self.seed < 0:
             raise UserError(f"--seed must be 0 or more, not {self.seed}")
-        if self.game not in GAMES:
-            raise UserError(f"unknown game {self.game!r}: recipe {self.recipe} plays {', '.join(GAMES)}")
+        environment.rom(self.environment)
+
+    @property
+    def environment(self) -> str:
+        """The game with its options, see `environment.name`."""
+        return environment.name(self.game, self.env_options)
+
+    @property
+    def target_score(self) -> float:
+        """The mean score of 100 games that ends the run."""
+        return math.inf if self.until is None else self.until
 
     @property
     def num_games(self) -> int:
@@ -66,16 +78,19 @@ class Recipe:
     def hyperparameters(self) -> dict[str, Any]:
         """The fields that decide what is learned; a resumed run may not change them."""
         how_long = {"workers", "frames", "minutes", "until", "run", "resume", "live"}
-        return {name: value for name, value in asdict(self).items() if name not in how_long}
+        settings = {name: value for name, value in asdict(self).items() if name not in how_long}
+        return settings | {"env_options": list(self.env_options)}  # as JSON has it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fast(Recipe):
-    """Proximal policy optimisation, actor and critic: beats the computer in minutes."""
+    """Proximal policy optimisation, actor and critic: beats Pong's computer in a minute."""
 
     recipe: Annotated[Literal["fast", "classic"], arg(metavar="fast|classic")] = "fast"
     frames: Annotated[int, arg(metavar="N")] = 20_000_000
-    until: Annotated[float, arg(metavar="SCORE")] = 18.0
+    until: Annotated[
+        float | None, arg(metavar="SCORE", help_behavior_hint="(default: 18 in Pong, else none)")
+    ] = None
 
     num_games: int = 32
     """Games played side by side."""
@@ -89,6 +104,12 @@ class Fast(Recipe):
     """Discount a step, at first; see --schedule-frames."""
     lambda_: Annotated[float, arg(name="lambda")] = 0.95
     """Generalised advantages: 0 trusts the network's values, 1 only what happened."""
+    reward_ends_return: Annotated[Literal["auto", "yes", "no"], arg(metavar="auto|yes|no")] = "auto"
+    """Whether nothing after a reward counts for the actions before it, as a point in Pong ends with it; auto:
+    where random play finds that points can be lost and none comes within 60 frames of another."""
+    life_loss_ends_return: Annotated[Literal["auto", "yes", "no"], arg(metavar="auto|yes|no")] = "auto"
+    """Whether nothing after a lost life counts for the actions before it, so that lives are worth something;
+    auto: in games with lives."""
     clip: float = 0.2
     """How far an update may change the probability of an action, as a share, before it gains no more."""
     entropy_coefficient: float = 0.01
@@ -97,11 +118,16 @@ class Fast(Recipe):
     """Weight of the log-barrier bonus, at first: the mean of all actions' log-probabilities."""
     value_coefficient: float = 0.5
     """How much the error of the values counts."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     """RMSProp: how far an update moves the weights, at first."""
     schedule_frames: int = 8_000_000
     """1 - gamma, entropy and log-barrier coefficients keep their values for a quarter of these frames, then
     fall to a tenth at their end, and on at the same pace; the learning rate falls half as fast, to 0.32."""
+
+    @property
+    def target_score(self) -> float:
+        """The mean score of 100 games that ends the run: in Pong, 18 unless told otherwise."""
+        return 18.0 if self.until is None and self.environment == PONG else super().target_score
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""
@@ -119,7 +145,7 @@ class Classic(Recipe):
 
     recipe: Annotated[Literal["fast", "classic"], arg(metavar="fast|classic")] = "classic"
     frames: Annotated[int, arg(metavar="N")] = 200_000_000
-    until: Annotated[float, arg(metavar="SCORE")] = 0.01
+    until: Annotated[float | None, arg(metavar="SCORE")] = 0.01
 
     batch_size: int = 10
     """Whole games played with one set of weights; their gradients are summed for one update."""
@@ -133,6 +159,10 @@ class Classic(Recipe):
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""
         super().check()
+        if self.environment != PONG:
+            raise UserError(
+                f"recipe classic is the article's, for {PONG} alone: learn other games with recipe fast"
+            )
         _above_zero(self, "batch_size")
         _from_to(self, 0, 1, "decay_rate")
         if self.decay_rate == 1:

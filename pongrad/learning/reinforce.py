@@ -56,7 +56,8 @@ class Reinforce:
     def add(self, game: Rollout, terminated: bool = True) -> None:
         """Add the gradient of one whole game to the batch; its last return ends with it either way."""
         p = policy.probability_up(self.network.forward(game.inputs)[:, 0])
-        advantages = standardise(discount(game.rewards.astype(p.dtype), self.gamma))
+        rewards = game.rewards.astype(p.dtype)
+        advantages = standardise(discount(rewards, rewards != 0, self.gamma))  # a reward ends a point
         d_logits = policy.log_gradient(game.actions, p) * advantages.astype(p.dtype)
         self.network.backward(d_logits[:, np.newaxis])
         self._entropies.append(policy.entropy(p))

@@ -10,20 +10,21 @@ from pongrad.ground.compiled import compiled
 Float64s = NDArray[np.float64]
 
 
-def discount(rewards: NDArray[np.floating], gamma: float) -> Float64s:
-    """Discounted returns R_t = r_t + gamma R_{t+1}, starting anew at every point.
+def discount(rewards: NDArray[np.floating], ends: NDArray[np.bool_], gamma: float) -> Float64s:
+    """Discounted returns R_t = r_t + gamma R_{t+1}, starting anew after every end.
 
-    A non-zero reward ends a point, so nothing after it counts for the actions before it.
+    Nothing after an end counts for the actions before it: in Pong a point ends with a reward.
 
     Computed in the precision of `rewards` (float64 for whole numbers).
 
     Args:
-        rewards: [steps], +1 or -1 where a point ended, else 0.
+        rewards: [steps].
+        ends: [steps], whether the return ends with the step.
         gamma: discount a step.
     """
     returns = np.zeros(len(rewards))
     precision = np.result_type(rewards, np.float32)
-    _discount(rewards.astype(precision), precision.type(gamma), returns)
+    _discount(rewards.astype(precision), ends, precision.type(gamma), returns)
     return returns
 
 
@@ -40,6 +41,7 @@ def standardise(returns: NDArray[np.floating]) -> Float64s:
 
 def generalised_advantages(
     rewards: NDArray[np.floating],
+    ends: NDArray[np.bool_],
     values: NDArray[np.floating],
     last_value: float,
     gamma: float,
@@ -49,11 +51,11 @@ def generalised_advantages(
 
         delta_t = r_t + gamma V_{t+1} - V_t,    A_t = delta_t + gamma lambda A_{t+1}
 
-    (Schulman et al. 2016, eq. 16.) As in `discount`, a point's end ends everything: where a reward is
-    not zero, V_{t+1} and A_{t+1} are 0.
+    (Schulman et al. 2016, eq. 16.) After an end, V_{t+1} and A_{t+1} are 0.
 
     Args:
-        rewards: [steps], +1 or -1 where a point ended, else 0.
+        rewards: [steps].
+        ends: [steps], whether the return ends with the step.
         values: [steps], V_t.
         last_value: V after the last step.
         gamma: discount a step.
@@ -61,28 +63,36 @@ def generalised_advantages(
     """
     advantages = np.zeros(len(rewards))
     _generalised_advantages(
-        rewards.astype(float), values.astype(float), float(last_value), gamma, lambda_, advantages
+        rewards.astype(float), ends, values.astype(float), float(last_value), gamma, lambda_, advantages
     )
     return advantages
 
 
 @compiled()
-def _discount(rewards: NDArray[np.floating[Any]], gamma: np.floating[Any], returns: Float64s) -> None:
+def _discount(
+    rewards: NDArray[np.floating[Any]], ends: NDArray[np.bool_], gamma: np.floating[Any], returns: Float64s
+) -> None:
     """The loop of `discount`; `gamma` in the precision of `rewards`."""
     running = gamma - gamma  # 0 in that precision
     for t in range(len(rewards) - 1, -1, -1):
-        running = rewards[t] if rewards[t] != 0 else gamma * running
+        running = rewards[t] if ends[t] else rewards[t] + gamma * running
         returns[t] = running
 
 
 @compiled()
 def _generalised_advantages(
-    rewards: Float64s, values: Float64s, last_value: float, gamma: float, lambda_: float, advantages: Float64s
+    rewards: Float64s,
+    ends: NDArray[np.bool_],
+    values: Float64s,
+    last_value: float,
+    gamma: float,
+    lambda_: float,
+    advantages: Float64s,
 ) -> None:
     """The loop of `generalised_advantages`."""
     following, running = last_value, 0.0
     for t in range(len(rewards) - 1, -1, -1):
-        if rewards[t] != 0:  # a point is over: nothing after it counts
+        if ends[t]:  # nothing after it counts
             following = running = 0.0
         running = rewards[t] + gamma * following - values[t] + gamma * lambda_ * running
         advantages[t] = running

@@ -13,7 +13,6 @@ from pongrad.network.policy import choose_action
 from pongrad.vision.inputs import Int64s, Pixels, Values
 from pongrad.vision.pixels import PreprocessingArgs, active_pixels
 from pongrad.vision.preprocessing import FrameBuffer, InputArgs, Vision, observe
-from pongrad.vision.relative_offsets import MOST_POINTS
 
 PolicyArgs = tuple[tuple[Array, ...], int, np.uint64, bool]
 """Of an agent: weights, number of logits, random stream, whether to be greedy."""
@@ -24,9 +23,7 @@ RolloutBuffer = tuple[Int64s, Pixels, Values, NDArray[np.uint8], NDArray[np.floa
 
 def new_rollout_buffer(steps: int, vision: Vision) -> RolloutBuffer:
     """Room for so many steps, even if every pixel is on, with as many relative offsets as there can be."""
-    points = MOST_POINTS
-    pairs = points * (points - 1) // 2 + 2 * points**2  # in space and in time
-    most = steps * (vision.channels * vision.pixels + pairs)
+    most = steps * vision.most_inputs + vision.pixels
     return (
         np.zeros(steps + 1, np.int64),
         np.empty(most, np.uint16),
@@ -62,7 +59,7 @@ def policy_step(
     Returns:
         The place of the chosen action.
     """
-    seen, counts = frame_buffer
+    seen, counts, _, _ = frame_buffer
     weights, logit_count, stream, greedy = policy_args
     offsets, pixels, values, actions, log_probabilities = rollout_buffer
     start = offsets[t]
@@ -71,8 +68,22 @@ def policy_step(
     end = start + observe(input_args, frame_buffer, step, pixels[start:], values[start:])
     offsets[t + 1] = end
     logits = first_outputs(pixels[start:end], values[start:end], weights, logit_count)
-    actions[t], log_probabilities[t] = choose_action(logits, uniform(stream, np.uint64(step)), greedy)
+    likeliest = greedy and not stands_still(frame_buffer, step)
+    actions[t], log_probabilities[t] = choose_action(logits, uniform(stream, np.uint64(step)), likeliest)
     return actions[t]
+
+
+@compiled()
+def stands_still(frame_buffer: FrameBuffer, step: int) -> bool:
+    """Whether nothing has moved since the step before.
+
+    A greedy agent then draws its action: the same screen would have it do the same for ever, where a game
+    waits for FIRE, say.
+    """
+    seen, counts, _, _ = frame_buffer
+    if step == 0 or counts[0] != counts[1]:
+        return False
+    return bool(np.all(seen[0, : counts[0]] == seen[1, : counts[0]]))
 
 
 @compiled()

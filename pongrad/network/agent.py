@@ -1,14 +1,13 @@
 """An agent: a network with what it needs to see and to act, and its file."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.emulator import action_names
-from pongrad.games.game import SCREEN
+from pongrad.games.environment import action_names
 from pongrad.ground import storage
 from pongrad.ground.errors import UserError
 from pongrad.network.acting import PolicyArgs, new_rollout_buffer, policy_step
@@ -17,7 +16,7 @@ from pongrad.network.network import Network
 from pongrad.vision.pixels import PreprocessingArgs
 from pongrad.vision.preprocessing import Vision, new_frame_buffer
 
-FORMAT = "pongrad-agent-5"
+FORMAT = "pongrad-agent-6"
 Tensor = NDArray[Any]
 
 LARGEST = 2**28
@@ -33,11 +32,12 @@ class Agent:
     Attributes:
         network: from pixels to a logit for each action and, after them, the value of what it sees; or, of two
             actions, to a single logit, that of the first.
-        game: the Gymnasium id of the game it plays.
+        game: what it plays, see `environment.name`: the Gymnasium id, and options if there are any.
         actions: Gymnasium's numbers of the actions it chooses from.
-        action_names: what the emulator calls each.
+        action_names: what the environment calls each.
         vision: how it looks at the screen.
-        greedy: whether it plays its likeliest action by default, instead of drawing one.
+        greedy: whether it plays its likeliest action by default, instead of drawing one; while nothing moves
+            it draws all the same, see `acting.stands_still`.
     """
 
     network: Network
@@ -68,7 +68,9 @@ class Agent:
         """Choose an action for a Gymnasium observation.
 
         Args:
-            observation: uint8 [210, 160, 3], as `gymnasium.make("ALE/Pong-v5")` gives it.
+            observation: uint8 [height, width, 3], as the environment it was trained on gives it: of Pong
+                [210, 160, 3], as `gymnasium.make("ALE/Pong-v5")` does. Where that gives no pictures, as
+                `gymnasium.wrappers.AddRenderObservation` gives it.
             greedy: the likeliest action (True) or a drawn one (False); None: the agent's own way.
 
         Returns:
@@ -77,10 +79,10 @@ class Agent:
         Raises:
             ValueError: the observation has another shape or type.
         """
-        if observation.shape != (*SCREEN, 3) or observation.dtype != np.uint8:
-            raise ValueError(
-                f"observation is {observation.dtype} {observation.shape}, want uint8 {(*SCREEN, 3)}"
-            )
+        want = self.vision.height, self.vision.width, 3
+        grey = observation.shape == want[:2] and not self.vision.palette
+        if (observation.shape != want and not grey) or observation.dtype != np.uint8:
+            raise ValueError(f"observation is {observation.dtype} {observation.shape}, want uint8 {want}")
         return self.actions[self.decide(self.vision.preprocessing_args_rgb(observation), greedy)]
 
     def decide(self, preprocessing_args: PreprocessingArgs, greedy: bool | None = None) -> int:
@@ -119,7 +121,7 @@ class Agent:
             "game": self.game,
             "actions": list(self.actions),
             "action_names": list(self.action_names),
-            "vision": asdict(self.vision),
+            "vision": self.vision.description(),
             "greedy": self.greedy,
         }
 
@@ -131,7 +133,7 @@ class Agent:
             description["game"],
             tuple(description["actions"]),
             tuple(description["action_names"]),
-            _vision(description),
+            Vision.from_description(description["vision"]),
             description["greedy"],
         )
 
@@ -173,7 +175,10 @@ class Agent:
         try:
             if "W1.scale" in weights:
                 weights["W1"] = _large(
-                    weights["W1"], weights.pop("W1.scale"), weights.pop("W1.rows"), _vision(metadata).size
+                    weights["W1"],
+                    weights.pop("W1.scale"),
+                    weights.pop("W1.rows"),
+                    Vision.from_description(metadata["vision"]).size,
                 )
             agent = Agent.from_description(metadata, weights)
             agent.check()
@@ -205,7 +210,7 @@ class Agent:
             2, len(self.actions)
         ):
             raise ValueError(f"actions {self.actions}, want at least two different ones")
-        if self.action_names != tuple(map(dict(enumerate(action_names(self.game))).get, self.actions)):
+        if self.action_names != tuple(map(action_names(self.game).get, self.actions)):
             raise ValueError(f"actions {self.actions} of {self.game} are not called {self.action_names}")
         if size != len(self.actions) + 1 and (size, len(self.actions)) != (1, 2):
             raise ValueError(f"{len(self.actions)} actions from {size} outputs, want one more, or 2 from 1")
@@ -228,16 +233,3 @@ def _large(first: Tensor, scale: Tensor, rows: Tensor, size: int) -> Array:
     whole = np.zeros((size, first.shape[1]), np.float32)
     whole[rows] = first * scale[:, None]
     return whole
-
-
-def _vision(description: dict[str, Any]) -> Vision:
-    parts: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in description["vision"].items()
-    }
-    vision, usual = Vision(**parts), Vision()
-    for name, value in asdict(vision).items():  # `policy_step` is compiled for these types
-        of_integers = not isinstance(value, tuple) or all(type(each) is int for each in value)
-        if type(value) is not type(getattr(usual, name)) or not of_integers:
-            raise TypeError(f"a vision with {name} {value!r}")
-    return vision

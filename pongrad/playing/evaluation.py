@@ -5,8 +5,9 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from pongrad.games.game import FRAMES_A_STEP, Game
+from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
+from pongrad.games.scores import reference
 from pongrad.network.agent import Agent
 from pongrad.playing.shared import SharedAgent
 from pongrad.playing.workers import Workers
@@ -19,7 +20,7 @@ def evaluate(
     workers: int,
     on_game: Callable[[Game], None] = lambda game: None,
 ) -> dict[str, Any]:
-    """Play fresh games against the computer, with sticky actions as the environment has them.
+    """Play fresh games, as the environment defines them.
 
     Args:
         agent: who plays, in its own way (`agent.greedy`).
@@ -29,23 +30,27 @@ def evaluate(
         on_game: called with each finished game.
 
     Returns:
-        games, mean_score, standard_error (of the mean, 0 for a single game), wins, losses, frames, seed.
+        game, games, mean_score, standard_error (of the mean, 0 for a single game), wins, losses (games above
+        and below 0 in a duel, else None), human_normalised (None where no scores are known), frames, seed.
     """
-    scores: list[int] = []
-    steps = 0
+    scores: list[float] = []
+    frames = 0
     with Workers(SharedAgent(agent), min(workers, games)) as team:
         fresh = [Game(agent.game, seed, Purpose.EVALUATION, number) for number in range(games)]
         for ((_, game),) in team.collect_episodes(fresh):
             scores.append(game.score)
-            steps += game.step
+            frames += game.frames
             on_game(game)
     deviation = statistics.stdev(scores) if games > 1 else 0.0
+    mean, known = statistics.fmean(scores), reference(agent.game)
     return {
+        "game": agent.game,
         "games": games,
-        "mean_score": statistics.fmean(scores),
+        "mean_score": mean,
         "standard_error": deviation / math.sqrt(games),
-        "wins": sum(score > 0 for score in scores),
-        "losses": sum(score < 0 for score in scores),
-        "frames": steps * FRAMES_A_STEP,
+        "wins": sum(score > 0 for score in scores) if known.duel else None,
+        "losses": sum(score < 0 for score in scores) if known.duel else None,
+        "human_normalised": known.human_normalised(mean),
+        "frames": frames,
         "seed": seed,
     }

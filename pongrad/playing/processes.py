@@ -9,7 +9,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from pongrad.games.emulator import Emulator
+from pongrad.games import environment
 from pongrad.ground.errors import UserError
 from pongrad.playing.shared import CONTEXT, SharedAgent
 
@@ -137,13 +137,14 @@ def _work(pipe: Any, shared: SharedAgent, seconds: float) -> None:
         os.dup2(silence, stream)
     os.nice(5)  # the learner goes first: all workers wait for its weights
     agents = [shared.agent(number) for number in range(2)]
-    emulator = Emulator(agents[0].game)
+    emulator: environment.Environment | None = None
     tasks: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
     while task := tasks.get():
         weights, function, *args = task
         signal.setitimer(signal.ITIMER_PROF, seconds)  # ends even a loop inside the emulator
         try:
+            emulator = emulator or environment.make(agents[0].game)
             answer = function(agents[weights % 2], *args, emulator)
         except Exception as error:  # raised again where it can be seen
             error.add_note(traceback.format_exc())

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pongrad.games.emulator import Emulator
+from pongrad.games.environment import Environment
 from pongrad.games.game import Game
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
@@ -98,11 +98,13 @@ class Workers:
             ready = [i for i in begun if i in waiting]
             if not ready:
                 return None
-            i = min(ready, key=lambda i: (max(waiting[i].won, waiting[i].lost), i))
+            i = min(ready, key=lambda i: (waiting[i].step, i))
             return i, weights, (play, [waiting.pop(i)], PIECE)
 
         def take(i: int, answer: tuple[list[Rollout], list[Game]]) -> None:
             (rollout,), (game,) = answer
+            if game.step == len(rollout):  # its first piece, or it has been restarted
+                pieces[i].clear()
             pieces[i].append(rollout)
             (done if game.over else waiting)[i] = game
 
@@ -247,6 +249,6 @@ def _result(answer: Any) -> Any:
     return answer
 
 
-def _validate_states(agent: Agent, games: Sequence[Game], emulator: Emulator) -> None:
+def _validate_states(agent: Agent, games: Sequence[Game], emulator: Environment) -> None:
     for game in games:
         emulator.check(game)

@@ -19,8 +19,8 @@ from typing import Any
 
 import psutil
 
-from pongrad.games.emulator import Emulator
-from pongrad.games.game import FRAMES_A_STEP, Game
+from pongrad.games.environment import Environment
+from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.learning.learners import Learner, first_games, new_agent, new_learner, play_for
 from pongrad.learning.recipes import Classic, Fast, Recipe
@@ -31,6 +31,8 @@ from pongrad.playing.workers import Workers
 
 UPDATES = {"fast": 8, "classic": 1}
 """How many updates' worth of play is measured at once: two to four seconds of each recipe."""
+
+SCRIPT_FRAME_SKIP = 4
 
 SECONDS_AN_UPDATE = 5.0
 """Who has fewer for each of these updates gets shorter rounds."""
@@ -153,7 +155,7 @@ class _Played:
                         actions = [agent.actions[action] for action in rollout.actions]
                         self._recorded.append((games[place], actions, after))
                     games[place] = next_game(after, len(games))
-        self._frames = FRAMES_A_STEP * sum(len(actions) for _, actions, _ in self._recorded)
+        self._frames = sum(after.frames - game.frames for game, _, after in self._recorded)
 
     def _play(self, learner: Learner | None) -> Iterator[list[list[Segment]]]:
         games = first_games(self._config, Purpose.BENCHMARK)
@@ -175,7 +177,7 @@ class _Played:
         return sum(self._team.ask(replay, shares))
 
 
-def replay(agent: Agent, recorded: Recorded, emulator: Emulator) -> float:
+def replay(agent: Agent, recorded: Recorded, emulator: Environment) -> float:
     """Frames a second of the emulator alone: it takes up each game and plays the same actions.
 
     Nothing is looked at, decided, written down or saved. It is the very emulator that collects: another one
@@ -183,14 +185,14 @@ def replay(agent: Agent, recorded: Recorded, emulator: Emulator) -> float:
     """
     frames, seconds = 0, 0.0
     for game, actions, after in recorded:
-        sticky_frames = emulator.sticky_frames(game, len(actions))
+        timings = list(itertools.islice(emulator.timings(game), len(actions)))
         start = time.perf_counter()
         emulator.restore(game)
-        for action, sticky in zip(actions, sticky_frames, strict=True):
-            emulator.act(action, sticky)
+        for action, timing in zip(actions, timings, strict=True):
+            emulator.act(action, timing)
         seconds += time.perf_counter() - start
-        assert emulator.save() == after.emulator, "went another way"
-        frames += FRAMES_A_STEP * len(actions)
+        assert emulator.save() == after.state, "went another way"
+        frames += after.frames - game.frames
     return frames / seconds if recorded else 0.0
 
 
@@ -209,7 +211,7 @@ def _script_rate(seed: int, games: int = 11) -> float:
         if script.wait() != 0:
             raise RuntimeError(f"{' '.join(command)} failed with exit code {script.returncode}")
     steps = sum(int(re.findall(r"(\d+) steps", line)[0]) for _, line in lines[1:])
-    return FRAMES_A_STEP * steps / (lines[-1][0] - lines[0][0])
+    return SCRIPT_FRAME_SKIP * steps / (lines[-1][0] - lines[0][0])
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 
 from pongrad.games.game import Game
 from pongrad.ground.storage import Tensors
+from pongrad.vision.preprocessing import Vision
 
 
 @dataclass
@@ -21,14 +22,15 @@ class Progress:
         seconds: since the start of the process, over all sessions of the run.
         scores: of the last 100 finished games, in the order in which they finished.
         best_mean_score_100: the best mean of 100 finished games so far.
-        beat_frames, beat_seconds: when the mean of the last 100 finished games first passed 0.
+        beat_frames, beat_seconds: when the mean of the last 100 finished games first passed the game's
+            reference, see `scores.Reference`.
     """
 
     update: int = 0
     frames: int = 0
     games: int = 0
     seconds: float = 0.0
-    scores: deque[int] = field(default_factory=lambda: deque(maxlen=100))
+    scores: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     best_mean_score_100: float | None = None
     beat_frames: int | None = None
     beat_seconds: float | None = None
@@ -47,13 +49,13 @@ class Progress:
         """
         progress = Progress(**{**value, "scores": deque(value["scores"], maxlen=100)})
         for name, kind in get_type_hints(Progress).items():
-            number, least = getattr(progress, name), -21 if name == "best_mean_score_100" else 0
+            number, least = getattr(progress, name), -(2**53) if name == "best_mean_score_100" else 0
             if name != "scores" and not (
                 isinstance(number, kind) and (number is None or least <= number < 2**53)
             ):
                 raise ValueError(f"{name} is {number!r}")
-        if not all(type(score) is int and -21 <= score <= 21 for score in progress.scores):
-            raise ValueError("scores that no game of Pong has")
+        if not all(type(score) in (int, float) and abs(score) < 2**53 for score in progress.scores):
+            raise ValueError("scores that no game has")
         return progress
 
     def about(self) -> dict[str, Any]:
@@ -87,12 +89,12 @@ class Checkpoint:
     optimiser: Tensors
     games: list[Game]
 
-    def check(self, first: "Checkpoint", pixels: int) -> None:
+    def check(self, first: "Checkpoint", vision: Vision) -> None:
         """Raise ValueError if the run cannot resume from it.
 
         Args:
             first: what the run began with, which must be of the same kind.
-            pixels: of the screen as the agent sees it.
+            vision: the agent's.
         """
         if self.hyperparameters != first.hyperparameters:
             raise ValueError("it is of another run than config.json")
@@ -105,7 +107,7 @@ class Checkpoint:
         if len(self.games) != len(first.games):
             raise ValueError(f"{len(self.games)} games, want {len(first.games)}")
         for game, start in zip(self.games, first.games, strict=True):
-            game.check(pixels)
+            game.check(vision.pixels, vision.class_count, vision.most_pixels)
             if (game.id, game.seed, game.purpose) != (start.id, start.seed, start.purpose):
                 raise ValueError(f"{game.id} from seed {game.seed}, want {start.id} from seed {start.seed}")
             if game.number % len(first.games) != start.number:

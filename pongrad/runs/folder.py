@@ -5,7 +5,7 @@ metrics.jsonl        one line an update
 tensorboard/         the same for TensorBoard
 checkpoints/         all that is needed to go on; the last three are kept
 best.safetensors     the agent with the best mean score of 100 games
-beat.safetensors     the agent that first beat the computer
+beat.safetensors     the agent that first beat the computer, or passed the human score
 stages/              the agent at spaced moments, small; see `stages.py`
 learning_curve.png   a picture of it all
 summary.json         the result
@@ -23,7 +23,7 @@ import platform
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pongrad.games.game import Game
 from pongrad.ground import storage
@@ -33,8 +33,9 @@ from pongrad.learning.recipes import RECIPES, Recipe
 from pongrad.network.agent import Agent
 from pongrad.runs.checkpoint import Checkpoint, Progress
 from pongrad.runs.tensorboard import EventFile
+from pongrad.vision.preprocessing import Vision
 
-CHECKPOINT_FORMAT = "pongrad-checkpoint-8"
+CHECKPOINT_FORMAT = "pongrad-checkpoint-9"
 CHECKPOINTS_KEPT = 3
 _METRICS = {"update", "frames", "games", "seconds", "mean_score_100"}
 PACKAGES = ("pongrad", "ale-py", "gymnasium", "numpy", "numba")
@@ -136,9 +137,10 @@ class RunFolder:
             settings = json.loads(file.read_text())
             del settings["versions"]
             recipe = RECIPES[settings["recipe"]]
+            settings["env_options"] = tuple(settings["env_options"])
             config = recipe(**settings, run=self.path)
             for name, kind in get_type_hints(recipe).items():
-                if name != "recipe" and not isinstance(value := getattr(config, name), kind | int):
+                if not _fits(value := getattr(config, name), kind):
                     raise TypeError(f"{name} is {value!r}")
             config.check()
             return config
@@ -178,11 +180,13 @@ class RunFolder:
         files = sorted((self.path / "checkpoints").glob("*.safetensors"))
         return files[-1] if files else None
 
-    def load_checkpoint(self, first: Checkpoint | None = None, pixels: int = 0) -> Checkpoint | None:
+    def load_checkpoint(
+        self, first: Checkpoint | None = None, vision: Vision | None = None
+    ) -> Checkpoint | None:
         """The newest checkpoint; None if the run was stopped before its first.
 
         Args:
-            first, pixels: for `Checkpoint.check`; None: it is only to be looked at.
+            first, vision: for `Checkpoint.check`; None: it is only to be looked at.
 
         Raises:
             UserError: it is damaged, or of another run.
@@ -206,8 +210,8 @@ class RunFolder:
             )
             if file.stem != _checkpoint_name(checkpoint.progress):
                 raise ValueError(f"it is of update {checkpoint.progress.update}")
-            if first:
-                checkpoint.check(first, pixels)
+            if first and vision:
+                checkpoint.check(first, vision)
             return checkpoint
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise self.damaged_checkpoint(error) from error
@@ -252,6 +256,15 @@ class RunFolder:
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json."""
         storage.write_json(self.path / "summary.json", summary)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON is of this type."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(isinstance(each, get_args(kind)[0]) for each in value)
+    return isinstance(value, kind | int)
 
 
 def _checkpoint_name(progress: Progress) -> str:

@@ -5,6 +5,7 @@ The moments depend on frames and scores, never on the clock, so a run resumed ke
 
 from pathlib import Path
 
+from pongrad.games.scores import reference
 from pongrad.ground import storage
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import FORMAT, Agent
@@ -14,8 +15,9 @@ from pongrad.runs.folder import RunFolder
 FIRST_FRAMES = 100_000
 FRAMES_FACTOR = 2.0
 """The first stage is the untrained agent, the next one is at 100,000 frames, then each at twice as many."""
-SCORE_STEP = 2.0
-"""And one whenever the mean score of 100 games is so much above the best stage's so far."""
+SCORE_STEP, SCORE_SHARE = 2.0, 0.1
+"""And one when 100 games are over, and then whenever their mean score is above the best stage's so far by so
+many points, and by this share of it: scores of 20 and of 20,000 give about as many stages."""
 
 
 class Stages:
@@ -31,7 +33,7 @@ class Stages:
         """
         self._folder = folder.path / "stages"
         self._folder.mkdir(exist_ok=True)
-        self._best = -21.0
+        self._best: float | None = None
         self._next_frames = FIRST_FRAMES
         for file in files(folder):
             about = storage.load(file, FORMAT)[1]["about"]
@@ -45,8 +47,14 @@ class Stages:
     def note(self, agent: Agent, progress: Progress) -> None:
         """Keep the agent if this is a moment to keep."""
         mean = progress.mean_score_100
-        if progress.frames >= self._next_frames or (mean is not None and mean >= self._best + SCORE_STEP):
+        better = mean is not None and (self._best is None or mean >= self._best + self._score_step())
+        if progress.frames >= self._next_frames or better:
             self._keep(agent, progress)
+
+    def _score_step(self) -> float:
+        """How much better than the best so far an agent must be to be kept."""
+        best = self._best or 0.0
+        return max(SCORE_STEP, abs(best) * SCORE_SHARE)
 
     def _keep(self, agent: Agent, progress: Progress) -> None:
         about = {**progress.about(), "mean_score": progress.mean_score(100)}
@@ -57,7 +65,7 @@ class Stages:
         while self._next_frames <= frames:
             self._next_frames = int(self._next_frames * FRAMES_FACTOR)
         if mean is not None:
-            self._best = max(self._best, mean)
+            self._best = mean if self._best is None else max(self._best, mean)
 
 
 def files(folder: RunFolder) -> list[Path]:
@@ -78,7 +86,8 @@ def at_least_one(folder: RunFolder) -> list[Path]:
 
 def label(file: Path) -> str:
     """A stage's age and score, for people."""
-    about = storage.load(file, FORMAT)[1]["about"]
+    metadata = storage.load(file, FORMAT)[1]
+    about = metadata["about"]
     age = f"{about['frames'] / 1e6:.1f} million frames" if about["frames"] else "untrained"
     mean = about["mean_score"]
-    return age if mean is None else f"{age}, {mean:+.1f}"
+    return age if mean is None else f"{age}, {reference(metadata['game']).written(mean)}"

@@ -16,7 +16,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pongrad.games.game import FRAMES_A_STEP, Game
+from pongrad.games import environment
+from pongrad.games.game import Game
+from pongrad.games.scores import reference
 from pongrad.ground.errors import UserError
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
 from pongrad.learning.recipes import Recipe, flag
@@ -45,6 +47,9 @@ class View(Protocol):
     def update(self, progress: Progress, line: dict[str, Any]) -> None:
         """Show where the run stands after an update; `line` is its line of metrics."""
 
+    def not_deterministic(self) -> None:
+        """Say once that the environment is not deterministic, so that games had to be begun again."""
+
     def stopping(self) -> None:
         """Say that a signal has come, before the saving."""
 
@@ -56,19 +61,25 @@ NewView = Callable[[RunFolder, Recipe, SharedAgent], View]
 """Makes the view of a session from its folder, its recipe and the agent that learns."""
 
 
-def train(config: Recipe, new_view: NewView, started: float | None = None) -> dict[str, Any]:
+def train(
+    config: Recipe,
+    new_view: NewView,
+    started: float | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
     """Train an agent; see `views.training_view.train`.
 
     Args:
         config: the recipe with its hyperparameters, and when to stop.
         new_view: makes what shows the session.
         started: when the run's clock started (`time.monotonic()`); None: now.
+        say: is given what there is to say before there is a view.
 
     Returns:
         The content of the run's summary.json.
     """
     with Stopping() as stopping:
-        training = Training(config, time.monotonic() if started is None else started)
+        training = Training(config, time.monotonic() if started is None else started, say)
         with contextlib.closing(training.folder):
             training.run(stopping, new_view)
     stopping.exit()
@@ -85,8 +96,11 @@ class Training:
         agent: what has been learned.
     """
 
-    def __init__(self, config: Recipe, started: float) -> None:
+    def __init__(
+        self, config: Recipe, started: float, say: Callable[[str], None] = lambda text: None
+    ) -> None:
         config.check()
+        environment.action_names(config.environment)  # refuses a game before there is a folder
         self.config = config
         self.workers = config.workers or cores()
         if config.resume:
@@ -95,6 +109,8 @@ class Training:
             _check_same_learning(self.folder.config(), config)
         else:
             self.folder = RunFolder.create(config)
+        if config.recipe == "fast":
+            say(f"Looking at {config.environment}: playing it at random for a moment.")
         self.agent = new_agent(config)
         self.agent.check()
         self.games = first_games(config)
@@ -103,7 +119,7 @@ class Training:
         self.learner = new_learner(config, self.agent)
         self.shared = SharedAgent(self.agent)
         self._saved: int | None = None  # the update of the newest checkpoint
-        if checkpoint := self.folder.load_checkpoint(self._checkpoint(), self.agent.vision.pixels):
+        if checkpoint := self.folder.load_checkpoint(self._checkpoint(), self.agent.vision):
             for name, array in checkpoint.weights.items():
                 self.agent.network.weights[name][...] = array
             for weights in (checkpoint.weights_before, checkpoint.weights):
@@ -174,7 +190,7 @@ class Training:
         if not all(map(math.isfinite, losses.values())):
             raise self._not_finite("the losses")
         rollouts = [rollout for segments in played for rollout, _ in segments]
-        frames = FRAMES_A_STEP * sum(len(rollout) for rollout in rollouts)
+        frames = sum(rollout.frames for rollout in rollouts)
         progress.update += 1
         progress.frames += frames
         progress.seconds = time.monotonic() - self._started
@@ -184,6 +200,8 @@ class Training:
             self._note_records()
         self._stages.note(self.agent, progress)
         self.games = next_games(played)
+        if any(game.restarts for segments in played for _, game in segments):
+            view.not_deterministic()
         seconds = time.monotonic() - start
         emulator_seconds = sum(rollout.emulator_seconds for rollout in rollouts) / self.workers
         self._recent.append((seconds, frames, emulator_seconds))
@@ -203,14 +221,15 @@ class Training:
         view.update(progress, line)
 
     def _note_records(self) -> None:
-        """After each finished game: is this the best so far, has the computer just been beaten?"""
+        """After each finished game: is this the best so far, has the game's reference just been passed?"""
         progress, mean = self.progress, self.progress.mean_score_100
         if mean is None:
             return
         if progress.best_mean_score_100 is None or mean > progress.best_mean_score_100:
             progress.best_mean_score_100 = mean
             self._best = self.agent.copy(), progress.about()
-        if mean > 0 and progress.beat_frames is None:
+        above = reference(self.config.environment).beaten_above
+        if above is not None and mean > above and progress.beat_frames is None:
             progress.beat_frames = progress.frames
             progress.beat_seconds = round(progress.seconds, 3)
             self._check_finite()
@@ -221,7 +240,7 @@ class Training:
         return (
             progress.frames >= config.frames
             or (config.minutes is not None and time.monotonic() - self._started >= 60 * config.minutes)
-            or (progress.mean_score_100 is not None and progress.mean_score_100 >= config.until)
+            or (progress.mean_score_100 is not None and progress.mean_score_100 >= config.target_score)
         )
 
     def _save(self) -> None:
@@ -267,7 +286,7 @@ class Training:
         """The run's result so far, as summary.json has it."""
         config, progress = self.config, self.progress
         return {
-            "game": config.game,
+            "game": config.environment,
             "recipe": config.recipe,
             "seed": config.seed,
             "workers": self.workers,

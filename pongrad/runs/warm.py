@@ -3,7 +3,7 @@
 Numba keeps the machine code on disk, so no training run has to wait for it.
 """
 
-from pongrad.games.emulator import Emulator
+from pongrad.games import environment
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.learning.learners import new_agent, new_learner
@@ -17,8 +17,8 @@ def warm() -> None:
     for config in (Fast(num_hidden_layer_neurons=4), Classic(num_hidden_layer_neurons=4)):
         agent = new_agent(config)
         learner = new_learner(config, agent)
-        game = Game(config.game, 0, Purpose.BENCHMARK, 0)
-        (rollout,), _ = play(agent, [game], 4, Emulator(config.game))
+        game = Game(config.environment, 0, Purpose.BENCHMARK, 0)
+        (rollout,), _ = play(agent, [game], 4, environment.make(config.environment))
         learner.add(rollout, terminated=True)
         learner.update(0, 0)
 

@@ -17,7 +17,7 @@ import numpy as np
 from ale_py import Action
 from numpy.typing import NDArray
 
-from pongrad.games.game import FRAMES_A_STEP, SCREEN
+from pongrad.games import environment
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
 from pongrad.runs import stages
@@ -25,6 +25,8 @@ from pongrad.runs.folder import RunFolder
 from pongrad.views.watch import run_length_encoding
 from pongrad.views.web import Broadcaster
 
+SCREEN = (210, 160)
+FRAMES_A_STEP = 4
 FRAME = 3
 """The first byte of what is sent in binary."""
 
@@ -137,7 +139,7 @@ class Play:
         """
         self._opponents = list(opponents)
         self._chosen = 0
-        self._opponent = Opponent(Agent.load(self._opponents[0][1]))
+        self._opponent = Opponent(load(self._opponents[0][1]))
         self._duel = Duel(seed)
         self._move, self._serve, self._paused = 0, 0, False
         self._frames, self._answer = 0, Action.NOOP
@@ -171,7 +173,7 @@ class Play:
 
     def _choose(self, number: int) -> None:
         try:
-            self._opponent = Opponent(Agent.load(self._opponents[number][1]))
+            self._opponent = Opponent(load(self._opponents[number][1]))
         except UserError as error:
             self._problem = str(error)
             return
@@ -228,6 +230,18 @@ class Play:
             self._tell()
 
 
+def load(source: str | Path) -> Agent:
+    """An agent that can be played against.
+
+    Raises:
+        UserError: there is none, or it has learned another game than Pong.
+    """
+    agent = Agent.load(source)
+    if environment.rom(agent.game) != "pong":
+        raise UserError(f"{source} plays {agent.game}: only in Pong can you play against it")
+    return agent
+
+
 def opponents(first: str | Path) -> list[tuple[str, Path]]:
     """Who there is to play against: `first`, the champion, all runs under runs/ and the stages of each."""
     first = Path(first)
@@ -238,6 +252,8 @@ def opponents(first: str | Path) -> list[tuple[str, Path]]:
     if (first / "config.json").is_file():
         folders.add(first)
     for folder in sorted(folders):
+        if environment.rom(RunFolder(folder).config().environment) != "pong":
+            continue
         if folder != first and (folder / "best.safetensors").is_file():
             found.append((str(folder), folder))
         for file in stages.files(RunFolder(folder)):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pongrad.games.emulator import Emulator
+from pongrad.games import environment
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.ground.errors import UserError
@@ -18,6 +18,7 @@ from pongrad.runs import stages
 from pongrad.runs.folder import RunFolder
 from pongrad.views.moments import Moment, moments
 from pongrad.views.pictures import neurons, seen, signed
+from pongrad.vision.pixels import OFF
 
 _STEPS = 200
 _LOOK_AT = 75
@@ -38,9 +39,10 @@ def draw(run: RunFolder, folder: Path) -> list[Path]:
     agent = Agent.load(run.path)
     untrained = stages.at_least_one(run)[0]
     game = Game(agent.game, 0, Purpose.EVALUATION, 0)
-    lived = list(itertools.islice(moments(agent, game, Emulator(agent.game)), _STEPS))
+    lived = list(itertools.islice(moments(agent, game, environment.make(agent.game)), _STEPS))
+    look_at = min(_LOOK_AT, len(lived) - 1)
     pictures: dict[str, Callable[[], Figure]] = {
-        "preprocessing": lambda: preprocessing(agent, lived[_LOOK_AT - 1].frames[-1], lived[_LOOK_AT]),
+        "preprocessing": lambda: preprocessing(agent, lived[look_at - 1].frames[-1], lived[look_at]),
         "network": lambda: network(agent),
         "weights": lambda: weights(Agent.load(untrained), agent),
         "returns": lambda: returns(lived, run.config().gamma),  # type: ignore[attr-defined]
@@ -56,20 +58,22 @@ def draw(run: RunFolder, folder: Path) -> list[Path]:
 
 
 def preprocessing(agent: Agent, screen: np.ndarray, moment: Moment) -> Figure:
-    """What happens to one screen (uint8 [210, 160, 3]) on its way to the network, step by step."""
+    """What happens to one screen (uint8 [height, width, 3]) on its way to the network, step by step."""
     vision = agent.vision
     cropped = screen[vision.top : vision.bottom]
     small = cropped[:: vision.stride, :: vision.stride]
-    red = small[:, :, 0]
-    on = ~np.isin(red, vision.background_red)
-    end = "and those before" if vision.pair else "minus the one before"
+    numbers = vision.colour_numbers(small)
+    background = np.frombuffer(vision.background, np.uint8).reshape(vision.shape)[:, : small.shape[1]]
+    classes = np.frombuffer(vision.classes, np.uint8)[numbers]
+    on = np.where((numbers != background) & (classes != OFF), 1.0 + classes, 0)
+    end = "corners, and those before" if vision.offsets else "minus the one before"
     steps: list[tuple[str, Any]] = [
         ("the screen", screen),
         (f"rows {vision.top} to {vision.bottom - 1}", cropped),
         (f"one pixel in {vision.stride}, both ways", small),
-        ("the red channel", red),
+        ("one number a colour", numbers),
         ("background off", on),
-        (("corners " if vision.corners else "") + end, seen(moment.inputs)),
+        (end, seen(moment.inputs)),
     ]
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     for axis, (title, picture) in zip(figure.subplots(1, len(steps)), steps, strict=True):
@@ -84,7 +88,7 @@ def network(agent: Agent) -> Figure:
     arrays = list(agent.network.weights.items())
     outputs = "probability of\n" + (agent.action_names[0] if agent.logits == 1 else "each action")
     if agent.network.outputs > agent.logits:
-        outputs += ",\nexpected points"
+        outputs += ",\nvalue"
     sizes = [arrays[0][1].shape[0], *(array.shape[1] for _, array in arrays)]
     names = ["inputs", *["neurons, ReLU"] * (len(arrays) - 1), outputs]
     figure = Figure(figsize=(9, 2.6), layout="constrained")
@@ -126,11 +130,13 @@ def returns(lived: list[Moment], gamma: float) -> Figure:
     rewards = np.diff(balance)
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axis = figure.subplots()
-    axis.fill_between(range(len(rewards)), discount(rewards, gamma), step="mid", alpha=0.4, label="return")
+    axis.fill_between(
+        range(len(rewards)), discount(rewards, rewards != 0, gamma), step="mid", alpha=0.4, label="return"
+    )
     ends = rewards.nonzero()[0]
     axis.stem(ends, rewards[ends], linefmt="tab:orange", basefmt=" ", label="reward")
     axis.axhline(0, color="gray", linewidth=0.8)
-    axis.set(xlabel="step", ylim=(-1.15, 1.15), xlim=(0, len(rewards)))
+    axis.set(xlabel="step", xlim=(0, len(rewards)))
     axis.set_title(f"a point is worth {gamma:g} times as much with every step before it", fontsize=10)
     axis.legend(loc="upper left")
     return figure

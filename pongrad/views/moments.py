@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.emulator import Emulator
-from pongrad.games.game import LONGEST_GAME, Game
+from pongrad.games.environment import Environment
+from pongrad.games.game import Game
 from pongrad.network.acting import new_rollout_buffer, policy_step
 from pongrad.network.agent import Agent
 from pongrad.network.layers import Array
@@ -28,9 +28,9 @@ class Moment:
             went on, -1 where it went off.
         hidden: how strongly each neuron of the first hidden layer fires [units].
         probabilities: of each of the agent's actions [actions].
-        value: how many points, discounted, the network expects; None if it has no such output.
+        value: the return that the network expects; None if it has no such output.
         action: the place in the agent's `actions` of what it did.
-        frames: uint8 [4, 210, 160, 3], the pictures that followed.
+        frames: uint8 [frames, height, width, 3], the pictures that followed.
         won, lost: points so far, these frames included.
     """
 
@@ -41,17 +41,17 @@ class Moment:
     value: float | None
     action: int
     frames: NDArray[np.uint8]
-    won: int
-    lost: int
+    won: float
+    lost: float
 
 
-def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
+def moments(agent: Agent, game: Game, emulator: Environment) -> Iterator[Moment]:
     """Play a new game to its end.
 
     Args:
         agent: who plays, in its own way (`agent.greedy`); its weights may change meanwhile.
         game: a game before its first step.
-        emulator: any emulator of the game's cartridge, for this game alone meanwhile.
+        emulator: any environment that plays the game, for this game alone meanwhile.
     """
     emulator.restore(game)
     vision, frame_buffer = agent.vision, new_frame_buffer(agent.vision)
@@ -59,8 +59,8 @@ def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
         vision.preprocessing_args(emulator.screen),
         agent.policy_args(game.stream, agent.greedy),
     )
-    won = lost = 0
-    for step, sticky in enumerate(emulator.sticky_frames(game, LONGEST_GAME)):
+    won = lost = 0.0
+    for step, timing in enumerate(emulator.timings(game)):
         if emulator.over():
             return
         offsets, pixels, values, *_ = rollout_buffer = new_rollout_buffer(1, vision)
@@ -70,7 +70,7 @@ def moments(agent: Agent, game: Game, emulator: Emulator) -> Iterator[Moment]:
         hidden, probabilities, value = think(agent, pixels[: offsets[1]], values[: offsets[1]])
         inputs = np.zeros(vision.size, np.float32)
         inputs[pixels[: offsets[1]]] = values[: offsets[1]]
-        reward, frames = emulator.film(agent.actions[action], sticky)
+        reward, frames = emulator.film(agent.actions[action], timing)
         won, lost = won + max(reward, 0), lost + max(-reward, 0)
         seen = inputs[: vision.channels * vision.pixels].reshape(-1, *vision.shape)
         yield Moment(step, seen, hidden, probabilities, value, action, frames, won, lost)

@@ -4,11 +4,13 @@ They are uint8 [height, width, 3], RGB. Positive weights are orange, negative on
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pongrad.games.scores import reference
 from pongrad.network.agent import Agent
 from pongrad.network.layers import Array
 from pongrad.views.moments import Moment
@@ -18,8 +20,8 @@ Colour = tuple[int, int, int]
 
 BACKGROUND, INK, FAINT = (16, 18, 24), (235, 235, 235), (130, 135, 145)
 ORANGE, BLUE = (255, 150, 60), (90, 160, 255)
-SCALE = 3
-"""Pixels of a video for one of the game's."""
+WIDTH, HEIGHT = 480, 630
+"""Pixels of a video: of a game about so wide, and of the panel beside it."""
 
 _TILE = 20
 _COLUMNS = 20
@@ -27,9 +29,21 @@ _HISTORY = 150
 _ACTIONS_HEIGHT = 204
 
 
-def enlarge(picture: Picture, scale: int = SCALE) -> Picture:
-    """Every pixel becomes a square."""
+def scale_for(width: int, want: int = WIDTH) -> int:
+    """How many times a picture is enlarged to be about so wide, at least once."""
+    return max(1, want // width)
+
+
+def enlarge(picture: Picture, scale: int | None = None) -> Picture:
+    """Every pixel becomes a square; None: as large as a video shows it."""
+    scale = scale_for(picture.shape[1]) if scale is None else scale
     return picture.repeat(scale, 0).repeat(scale, 1)
+
+
+def side_by_side(pictures: Sequence[Picture]) -> Picture:
+    """Pictures in a row, from the top; lower ones are filled up."""
+    height = max(len(picture) for picture in pictures)
+    return np.hstack([np.pad(picture, ((0, height - len(picture)), (0, 0), (0, 0))) for picture in pictures])
 
 
 def neurons(agent: Agent, size: int) -> NDArray[np.float32]:
@@ -38,11 +52,11 @@ def neurons(agent: Agent, size: int) -> NDArray[np.float32]:
     Of an agent that is given two screens it is the newer one's weights that are shown.
 
     Returns:
-        float32 [units, about size, about size] from -1 to 1; the largest twentieth of each neuron reaches 1.
+        float32 [units, at most size, at most size] from -1 to 1; the largest twentieth of a neuron reaches 1.
     """
     first = next(iter(agent.network.weights.values()))
     rows, columns = agent.vision.shape
-    block_rows, block_columns = max(1, rows // size), max(1, columns // size)
+    block_rows, block_columns = -(-rows // size), -(-columns // size)
     rows, columns = rows // block_rows, columns // block_columns
     now = first[: agent.vision.pixels].reshape(*agent.vision.shape, -1)
     now = now[: rows * block_rows, : columns * block_columns]
@@ -78,37 +92,45 @@ class Inside:
     def __init__(self, agent: Agent) -> None:
         self._tiles = signed(neurons(agent, _TILE))
         self._names = agent.action_names
+        self._duel = reference(agent.game).duel
         self._history: deque[Array] = deque(maxlen=_HISTORY)
         self._strongest = 1e-9
         self._small = ImageFont.load_default(15)
+        self._names_font = ImageFont.load_default(min(15, _ACTIONS_HEIGHT // len(self._names) - 2))
 
     def draw(self, moment: Moment) -> Picture:
-        """The panel of one moment, as high and as wide as the enlarged game."""
-        height, width = (SCALE * side for side in moment.frames.shape[1:3])
+        """The panel of one moment: uint8 [HEIGHT, WIDTH, 3]."""
         self._history.append(moment.probabilities)
         self._strongest = max(self._strongest, float(moment.hidden.max(initial=0)))
-        image = Image.new("RGB", (width, height), BACKGROUND)
+        image = Image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
         draw = ImageDraw.Draw(image)
 
         def text(x: int, y: int, what: str, colour: Colour = FAINT) -> None:
             draw.text((x, y), what, colour, self._small)
 
         text(15, 10, "what the network is given")
-        given = enlarge(seen(moment.inputs))[:240, :240]
-        draw.rectangle((14, 33, 255, 34 + len(given)), outline=(60, 64, 74))
+        picture = seen(moment.inputs)
+        given = enlarge(picture, max(1, 240 // max(picture.shape[:2])))[:240, :240]
+        draw.rectangle((14, 33, 15 + given.shape[1], 34 + len(given)), outline=(60, 64, 74))
         image.paste(Image.fromarray(given), (15, 34))
 
         text(285, 10, "probability of each action")
         rows = zip(self._names, moment.probabilities, strict=True)
         for i, (name, p) in enumerate(rows):
-            y = 34 + i * _ACTIONS_HEIGHT // len(self._names)
+            height = _ACTIONS_HEIGHT // len(self._names)
+            y = 34 + i * height
             colour = ORANGE if i == moment.action else FAINT  # the action that it takes
-            draw.rectangle((285, y + 20, 285 + round(180 * float(p)), y + 23), fill=colour)
-            text(285, y, name, INK if i == moment.action else FAINT)
-            draw.text((465, y), f"{p:.0%}", colour, self._small, anchor="ra")
-        text(285, 246, f"points {moment.won} : {moment.lost}", INK)
+            bottom = y + min(20, height - 2)
+            draw.rectangle(
+                (285, bottom, 285 + round(180 * float(p)), bottom + min(3, height // 6)), fill=colour
+            )
+            ink = INK if i == moment.action else FAINT
+            draw.text((285, y), name, ink, self._names_font)
+            draw.text((465, y), f"{p:.0%}", colour, self._names_font, anchor="ra")
+        points = f"{moment.won:g} : {moment.lost:g}" if self._duel else f"{moment.won - moment.lost:,.10g}"
+        text(285, 246, f"points {points}", INK)
         if moment.value is not None:
-            text(285, 264, f"expects {moment.value:+.2f} points", INK)
+            text(285, 264, f"value {moment.value:+.2f}", INK)
 
         text(15, 288, f"the same in the last {_HISTORY // 15} seconds, {self._names[0]} at the top")
         chart = np.zeros((len(self._names), _HISTORY))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from pongrad.games.scores import Reference, reference
 from pongrad.ground import storage
 from pongrad.runs.folder import RunFolder
 
@@ -15,9 +16,13 @@ def learning_curve(runs: Sequence[RunFolder], out: Path) -> None:
     figure = Figure(figsize=(12, 4), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
     scales = (("frames", "million frames", 1e6), ("games", "games", 1), ("seconds", "minutes", 60))
+    known = {reference(run.config().environment) for run in runs}
+    one = known.pop() if len(known) == 1 else Reference()  # none is common to all runs
+    above = one.beaten_above
     for axis, (key, label, unit) in zip(axes, scales, strict=True):
-        axis.axhline(0, color="tab:green", linewidth=1, linestyle="--")
-        axis.set(xlabel=label, ylim=(-21.5, 21.5))
+        if above is not None:
+            axis.axhline(above, color="tab:green", linewidth=1, linestyle="--")
+        axis.set(xlabel=label)
         axis.grid(alpha=0.3)
         for run in runs:
             lines = [line for line in run.metrics() if line["mean_score_100"] is not None]
@@ -27,8 +32,10 @@ def learning_curve(runs: Sequence[RunFolder], out: Path) -> None:
                 label=run.path.name,
             )
     axes[0].set_ylabel("mean score of the last 100 games")
-    axes[0].text(0.98, 0.5, "the computer is beaten", transform=axes[0].transAxes, color="tab:green",
-                 fontsize=8, horizontalalignment="right", verticalalignment="bottom")  # fmt: skip
+    if above is not None:
+        words = "the computer is beaten" if one.duel else "the human score"
+        axes[0].annotate(words, (0.98, above), xycoords=("axes fraction", "data"), color="tab:green",
+                         fontsize=8, horizontalalignment="right", verticalalignment="bottom")  # fmt: skip
     axes[-1].legend(loc="lower right")
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110)

@@ -12,6 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pongrad.games import environment
+from pongrad.games.scores import Reference, reference
 from pongrad.learning.recipes import Recipe
 from pongrad.runs.checkpoint import Progress
 from pongrad.runs.folder import RunFolder
@@ -19,7 +21,6 @@ from pongrad.runs.folder import RunFolder
 CURVE_ROWS = 8
 SECONDS_BETWEEN_LINES = 5.0
 BLOCKS = " ▁▂▃▄▅▆▇█"
-LOWEST, HIGHEST = -21, 21
 
 
 class Display:
@@ -28,6 +29,8 @@ class Display:
     def __init__(self, folder: RunFolder, config: Recipe) -> None:
         self._run = folder.path
         self._config = config
+        self._reference = reference(config.environment)
+        self._told = False
         self._console = Console()
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._said = -math.inf
@@ -37,7 +40,9 @@ class Display:
 
     def __enter__(self) -> "Display":
         config = self._config
-        self._say(f"training {config.game}, recipe {config.recipe}, seed {config.seed}; folder {self._run}")
+        self._say(
+            f"training {config.environment}, recipe {config.recipe}, seed {config.seed}; folder {self._run}"
+        )
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -54,19 +59,29 @@ class Display:
             self._said = time.monotonic()
             self._say(
                 f"{clock(progress.seconds)}  {progress.games:,} games  {progress.frames:,} frames  "
-                f"mean score of last 100 games {score(line['mean_score_100'])}, of 20 "
-                f"{score(line['mean_score_20'])}  {line['frames_per_second']:,.0f} frames/s  "
+                f"mean score of last 100 games {self._score(line['mean_score_100'])}, of 20 "
+                f"{self._score(line['mean_score_20'])}  {line['frames_per_second']:,.0f} frames/s  "
                 f"emulator {line['emulator_share']:.0%}"
             )
         if progress.beat_frames == progress.frames:
             self._say(
-                "The agent beats the computer: the mean score of its last 100 games has passed 0, "
-                f"after {clock(progress.seconds)} and {progress.frames:,} frames."
+                f"The agent {self._reference.beaten}: the mean score of its last 100 games has passed "
+                f"{self._reference.beaten_above:g}, after {clock(progress.seconds)} and "
+                f"{progress.frames:,} frames."
             )
 
     def _add(self, line: dict[str, Any]) -> None:
         if line["mean_score_100"] is not None:
             self._scores.append(line["mean_score_100"])
+
+    def not_deterministic(self) -> None:
+        """Say once that games had to be begun again."""
+        if not self._told:
+            self._told = True
+            self._say(
+                f"{self._config.environment} is not deterministic: a game that was played again went another "
+                "way, so it has begun anew. Another number of workers, or a resumed run, gives another agent."
+            )
 
     def page(self, url: str) -> None:
         """Say where the training can be watched."""
@@ -83,12 +98,13 @@ class Display:
         self._say(
             f"{'Stopped' if interrupted else 'Done'} after {clock(progress.seconds)}: "
             f"{progress.games:,} games, {progress.frames:,} frames, "
-            f"mean score of last 100 games {score(progress.mean_score(100))}."
+            f"mean score of last 100 games {self._score(progress.mean_score(100))}."
         )
         run = self._run
         self._say(f"  agent           {run}/best.safetensors   (how good it is: pongrad evaluate {run})")
         self._say(f"  see it play     pongrad watch {run}, or as a video: pongrad record {run} game.mp4")
-        self._say(f"  beat it         pongrad play {run}")
+        if environment.rom(self._config.environment) == "pong":
+            self._say(f"  beat it         pongrad play {run}")
         self._say(f"  learning curve  {run}/learning_curve.png")
         self._say(f"  numbers         {run}/summary.json, {run}/metrics.jsonl, {run}/tensorboard")
         if interrupted:
@@ -104,9 +120,9 @@ class Display:
         table.add_row("frames", f"{progress.frames:,}", "frames/s", f"{line['frames_per_second']:,.0f}")
         table.add_row(
             "mean score",
-            f"{score(line['mean_score_100'])} (last 100 games)",
+            f"{self._score(line['mean_score_100'])} (last 100 games)",
             "",
-            f"{score(line['mean_score_20'])} (last 20)",
+            f"{self._score(line['mean_score_20'])} (last 20)",
         )
         table.add_row(
             "emulator",
@@ -114,7 +130,11 @@ class Display:
             "entropy",
             f"{line['entropy']:.2f}",
         )
-        return Panel(Group(table, Text(), curve(self._scores, width - 10)), title="pongrad", width=width)
+        chart = curve(self._scores, width - 16, self._reference)
+        return Panel(Group(table, Text(), chart), title="pongrad", width=width)
+
+    def _score(self, mean: float | None) -> str:
+        return self._reference.written(mean)
 
 
 def clock(seconds: float) -> str:
@@ -124,30 +144,37 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def score(mean: float | None) -> str:
-    """A mean score; a dash before the first game has ended."""
-    return "-" if mean is None else f"{mean:+.2f}"
+def curve(scores: Sequence[float], width: int, known: Reference) -> Text:
+    """The scores as a chart of text, above the game's reference in green.
 
-
-def curve(scores: Sequence[float], width: int) -> Text:
-    """The scores as a chart of text, -21 at its bottom and +21 at its top, above 0 in green.
+    It reaches from the lowest to the highest of the scores, of what random play has and of the reference.
 
     Args:
         scores: one an update; where there are more than columns, a column shows their mean.
         width: columns.
+        known: the game's reference.
     """
+    above = known.beaten_above
+    marks = [mark for mark in (known.random, above) if mark is not None]
+    low, high = min([*scores, *marks], default=0.0), max([*scores, *marks], default=0.0)
     edges = [round(i * len(scores) / width) for i in range(width + 1)]
     if len(scores) < width:
         columns = list(scores)
     else:
         columns = [sum(scores[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
-    heights = [(score - LOWEST) / (HIGHEST - LOWEST) * CURVE_ROWS for score in columns]
+
+    def height(score: float) -> float:
+        return (score - low) / ((high - low) or 1) * CURVE_ROWS
+
+    labels = {0: f"{low:,.0f}", CURVE_ROWS - 1: f"{high:,.0f}"}
+    row_above = CURVE_ROWS if above is None else min(int(height(above)), CURVE_ROWS - 1)
+    if above is not None:
+        labels.setdefault(row_above, f"{above:,.0f}")
     chart = Text()
     for row in reversed(range(CURVE_ROWS)):
-        above = 2 * row >= CURVE_ROWS
-        label = {CURVE_ROWS - 1: "+21", CURVE_ROWS // 2: "  0", 0: "-21"}.get(row, "   ")
-        cells = [BLOCKS[round(8 * min(max(height - row, 0), 1))] for height in heights]
-        empty = "┄" if row == CURVE_ROWS // 2 else " "
+        cells = [BLOCKS[round(8 * min(max(height(score) - row, 0), 1))] for score in columns]
+        empty = "┄" if row == row_above else " "
         line = "".join(cells).replace(" ", empty).ljust(width, empty)
-        chart.append(f"{label} ", style="dim").append(line + "\n", style="green" if above else "cyan")
+        chart.append(f"{labels.get(row, ''):>9} ", style="dim")
+        chart.append(line + "\n", style="green" if row >= row_above else "cyan")
     return chart

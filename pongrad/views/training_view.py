@@ -1,6 +1,7 @@
 """`train` as users call it: a session shown in the terminal and on the page, with a picture at its end."""
 
 import contextlib
+import functools
 from typing import Any
 
 from pongrad.learning.recipes import Recipe
@@ -30,7 +31,7 @@ def train(config: Recipe, started: float | None = None) -> dict[str, Any]:
         KeyboardInterrupt: Ctrl-C; everything has been saved.
         SystemExit: SIGTERM, with code 143; everything has been saved.
     """
-    return training.train(config, TrainingView, started)
+    return training.train(config, TrainingView, started, functools.partial(print, flush=True))
 
 
 class TrainingView:
@@ -62,6 +63,10 @@ class TrainingView:
     def update(self, progress: Progress, line: dict[str, Any]) -> None:
         """Show where the run stands after an update; `line` is its line of metrics."""
         self._display.update(progress, line)
+
+    def not_deterministic(self) -> None:
+        """Say once that the environment is not deterministic, so that games had to be begun again."""
+        self._display.not_deterministic()
 
     def stopping(self) -> None:
         """Say that a signal has come, before the saving."""

@@ -8,20 +8,29 @@ from typing import Any
 import imageio_ffmpeg
 import numpy as np
 
-from pongrad.games.emulator import Emulator
-from pongrad.games.game import FRAMES_A_STEP, SCREEN, Game
+from pongrad.games import environment
+from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
 from pongrad.runs import stages
 from pongrad.runs.folder import RunFolder
 from pongrad.views.moments import moments
-from pongrad.views.pictures import BACKGROUND, Inside, Picture, enlarge, label_picture
+from pongrad.views.pictures import (
+    BACKGROUND,
+    Inside,
+    Picture,
+    enlarge,
+    label_picture,
+    scale_for,
+    side_by_side,
+)
 
 FRAMES_A_SECOND = 60
 _GIF_FRAMES_A_SECOND = 20  # a GIF counts in hundredths of a second, so 60 cannot be had
 _MOST_STAGES = 6
-_STAGE_SCALE = 2
+_STAGE_WIDTH = 320
+"""Pixels of a stage in the time lapse, about."""
 _GAP = 3
 _PALETTE = "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=none:diff_mode=rectangle"
 
@@ -52,17 +61,19 @@ def record(agent: Agent, out: Path, seed: int, inside: bool, seconds: float | No
     """
     game = Game(agent.game, seed, Purpose.EVALUATION, 0)
     panel = Inside(agent) if inside else None
-    steps = won = lost = 0
+    steps = frames = 0
+    won = lost = 0.0
     with writer(out) as add:
-        for moment in moments(agent, game, Emulator(agent.game)):
-            if seconds is not None and moment.step * len(moment.frames) >= seconds * FRAMES_A_SECOND:
+        for moment in moments(agent, game, environment.make(agent.game)):
+            if seconds is not None and frames >= seconds * FRAMES_A_SECOND:
                 break
             beside = panel.draw(moment) if panel else None
             for frame in moment.frames:
                 picture = enlarge(frame)
-                add(picture if beside is None else np.hstack([picture, beside]))
+                add(picture if beside is None else side_by_side([picture, beside]))
+            frames += len(moment.frames)
             steps, won, lost = moment.step + 1, moment.won, moment.lost
-    return Game(agent.game, seed, Purpose.EVALUATION, 0, steps, won=won, lost=lost)
+    return Game(agent.game, seed, Purpose.EVALUATION, 0, steps, frames, won=won, lost=lost)
 
 
 def timelapse(run: RunFolder, out: Path, seed: int, seconds: float) -> int:
@@ -84,25 +95,30 @@ def timelapse(run: RunFolder, out: Path, seed: int, seconds: float) -> int:
     count = min(len(found), _MOST_STAGES)
     chosen = [found[i] for i in np.linspace(0, len(found) - 1, count).round().astype(int)]
     agents = [Agent.load(file) for file in chosen]
-    labels = [label_picture(stages.label(file), _STAGE_SCALE * SCREEN[1]) for file in chosen]
+    scale = scale_for(agents[0].vision.width, _STAGE_WIDTH)
+    labels = [label_picture(stages.label(file), scale * agents[0].vision.width) for file in chosen]
     game = Game(agents[0].game, seed, Purpose.EVALUATION, 0)
-    lives = [moments(agent, game, Emulator(agent.game)) for agent in agents]
+    lives = [moments(agent, game, environment.make(agent.game)) for agent in agents]
     columns = min(count, 3)
     films: dict[int, Picture] = {}
     with writer(out) as add:
-        for _ in range(max(1, round(seconds * FRAMES_A_SECOND / FRAMES_A_STEP))):
+        shown = 0
+        while shown < max(1, seconds * FRAMES_A_SECOND):
             for i, life in enumerate(lives):
                 if moment := next(life, None):  # else the game is over and stands still
                     films[i] = moment.frames
-            for frames in zip(*films.values(), strict=True):
+            most = max(map(len, films.values()))
+            shown += most
+            for k in range(most):  # all steps have as many frames, unless the game skips them at random
+                frames = [film[min(k, len(film) - 1)] for film in films.values()]
                 cells = [
-                    np.vstack([name, enlarge(frame, _STAGE_SCALE)])
+                    np.vstack([name, enlarge(frame, scale)])
                     for name, frame in zip(labels, frames, strict=True)
                 ]
                 for cell in cells:
                     cell[:, :_GAP] = cell[:, -_GAP:] = BACKGROUND
                 cells += [np.zeros_like(cells[0])] * (-count % columns)
-                add(np.vstack([np.hstack(cells[k : k + columns]) for k in range(0, len(cells), columns)]))
+                add(np.vstack([np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]))
     return count
 
 

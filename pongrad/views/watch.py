@@ -1,4 +1,4 @@
-"""Plays an agent against the computer, game after game, for the page to draw.
+"""Plays an agent, game after game, for the page to draw.
 
 Without viewers nothing is played, and the game never runs faster than a viewer draws it.
 """
@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.emulator import Emulator
+from pongrad.games import environment
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
+from pongrad.games.scores import reference
 from pongrad.network.agent import Agent
 from pongrad.runs.folder import RunFolder
 from pongrad.views.moments import Moment, moments
 from pongrad.views.pictures import neurons
 from pongrad.views.web import Broadcaster
 
-SPEEDS = {"slow": 3.75, "real": 15.0, "fast": 60.0}
-"""Steps a second; fast shows only the last of a step's four frames."""
+SPEEDS = {"slow": 0.25, "real": 1.0, "fast": 4.0}
+"""Times 60 frames a second; fast shows only the last of a step's frames."""
 
 TILE = 20
 MOMENT, NEURONS = 1, 2
@@ -80,7 +81,8 @@ class Watch:
             "hello",
             {"mode": "watch", "name": self._name, "game": agent.game, "shape": agent.vision.shape,
              "channels": agent.vision.channels, "units": agent.network.weights["W1"].shape[1],
-             "actions": agent.action_names},
+             "actions": agent.action_names, "screen": (agent.vision.height, agent.vision.width),
+             "duel": reference(agent.game).duel},
         )  # fmt: skip
         broadcaster.tell("status", self._status())
         news = asyncio.create_task(self._tell_news(broadcaster))
@@ -91,7 +93,7 @@ class Watch:
 
     async def _play(self, broadcaster: Broadcaster) -> None:
         await broadcaster.wait_for_viewers()
-        playing = self._games(Emulator(self._agent.game))
+        playing = self._games(environment.make(self._agent.game))
         due, used = time.monotonic(), time.process_time()
         while True:
             await broadcaster.wait_for_viewers()
@@ -105,13 +107,13 @@ class Watch:
                 number, moment = next(playing)
                 broadcaster.show(encode(number, moment, whole=self._speed != "fast"))
                 cost, used = time.process_time() - used, time.process_time()
-                period = 1 / SPEEDS[self._speed]
+                period = len(moment.frames) / 60 / SPEEDS[self._speed]
                 if self._share:
                     period = max(period, min(cost / self._share, 1.0))
                 due = max(due + period, time.monotonic() - period)
                 await asyncio.sleep(max(due - time.monotonic(), 0))
 
-    def _games(self, emulator: Emulator) -> Iterator[tuple[int, Moment]]:
+    def _games(self, emulator: environment.Environment) -> Iterator[tuple[int, Moment]]:
         game = Game(self._agent.game, self._seed, Purpose.EVALUATION, 0)
         while True:
             for moment in moments(self._agent, game, emulator):
@@ -143,6 +145,7 @@ def folder_of(agent: Path) -> RunFolder | None:
 def run_news(folder: RunFolder) -> dict[str, Any]:
     """What a run has come to: its newest numbers and its curve as [frames, mean score of 100 games]."""
     config = folder.config()
+    known = reference(config.environment)
     lines = folder.metrics()
     scored = [
         (line["frames"], round(line["mean_score_100"], 3))
@@ -156,6 +159,10 @@ def run_news(folder: RunFolder) -> dict[str, Any]:
         "run": folder.path.name,
         "recipe": config.recipe,
         "seed": config.seed,
+        "beaten_above": known.beaten_above,
+        "beaten": "the computer is beaten" if known.duel else "the human score",
+        "random": known.random,
+        "duel": known.duel,
         "curve": thin + scored[-1:] if scored else [],
         **{name: last.get(name) for name in names},
     }
@@ -173,17 +180,18 @@ def neurons_message(agent: Agent) -> bytes:
 def encode(number: int, moment: Moment, whole: bool) -> bytes:
     """A moment as the page reads it; `whole`: all its frames, else the last.
 
-    Little-endian: kind, action, points won, points lost, frames (uint8 each); units, inputs that are not zero
-    (uint16); actions (uint8); number of the game, step (uint32); value (float32, NaN for none); the inputs'
-    places (uint16) and values (int8); each action's probability and how strongly each neuron fires
-    (float32); then of each frame how many runs (uint32), their lengths (uint16) and colours (3 uint8).
+    Little-endian: kind, action, frames, actions (uint8 each); units, inputs that are not zero (uint16);
+    number of the game, step (uint32); points won, points lost, value (float32, NaN for none); the inputs'
+    places (uint16) and values (int8); each action's probability and how strongly each neuron fires (float32);
+    then of each frame how many runs (uint32), their lengths (uint32) and colours (3 uint8).
     """
     flat = moment.inputs.ravel()
     on = flat.nonzero()[0]
     frames = moment.frames if whole else moment.frames[-1:]
     head = struct.pack(
-        "<5BHHBIIf", MOMENT, moment.action, moment.won, moment.lost, len(frames), len(moment.hidden), len(on),
-        len(moment.probabilities), number, moment.step, np.nan if moment.value is None else moment.value,
+        "<4BHHII3f", MOMENT, moment.action, len(frames), len(moment.probabilities), len(moment.hidden),
+        len(on), number, moment.step, moment.won, moment.lost,
+        np.nan if moment.value is None else moment.value,
     )  # fmt: skip
     parts = [head, on.astype("<u2").tobytes(), flat[on].astype(np.int8).tobytes()]
     parts += [moment.probabilities.astype("<f4").tobytes(), moment.hidden.astype("<f4").tobytes()]
@@ -195,5 +203,5 @@ def run_length_encoding(frame: NDArray[np.uint8]) -> bytes:
     pixels = frame.reshape(-1, 3)
     words = pixels.astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(words)) + 1])
-    lengths = np.diff(np.append(starts, len(words))).astype("<u2")
+    lengths = np.diff(np.append(starts, len(words))).astype("<u4")
     return struct.pack("<I", len(starts)) + lengths.tobytes() + pixels[starts].tobytes()

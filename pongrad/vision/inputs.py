@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pongrad.ground.compiled import compiled
 
 Pixels = NDArray[np.uint16]
-"""Numbers of inputs. Of a screen: ascending indices (row * columns + column) of the pixels that are on."""
+"""Numbers of inputs. Of a screen: ascending codes of the pixels that are on, see `vision.pixels`."""
 
 Values = NDArray[np.int8]
 """The inputs' values."""

@@ -1,98 +1,155 @@
-"""Relative offsets between the pixels of one screen, and between near pixels of two successive screens.
+"""Relative offsets between the points of one screen, and between near points of two successive screens.
 
 They are the PROS and PROT features of Liang et al. 2016, "State of the Art Control of Atari Games Using
-Shallow Reinforcement Learning".
+Shallow Reinforcement Learning": what the network learns about a ball that is a little lower than a paddle
+holds wherever both are. An input stands for the classes of two points' colours and for the rows and columns
+that lie between them, on a scale that is fine where they are near and coarse where they are far. Each input
+is given once, however many points lie so.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pongrad.games.colours import CLASSES
 from pongrad.ground.compiled import compiled
-from pongrad.vision.inputs import Pixels, Values
+from pongrad.vision.inputs import Int64s, Pixels, Values
 
-MOST_POINTS = 64
-"""A screen's relative offsets are those of so many points at most, the upper ones."""
+MOST_POINTS = 32
+"""A screen's relative offsets are those of so many points at most; what has moved comes first."""
+
+FEW_POINTS = 16
+"""Of more corners than these near ones of one class are gathered to one point."""
+
+GATHERED = 5
+"""How far from a point, in rows and columns, corners of its class are gathered to it."""
+
+REACH_ROWS, REACH_COLUMNS = 20, 8
+"""How far two points of successive screens may lie apart to be taken for one that has moved."""
+
+_FARTHEST = 1024
+
+
+def _scale() -> NDArray[np.int64]:
+    """The place on the scale of each distance: exact below 16, then four places for every doubling."""
+    distances = np.arange(_FARTHEST)
+    octave = np.maximum(np.floor(np.log2(np.maximum(distances, 1))).astype(np.int64) - 4, -1)
+    return np.where(distances < 16, distances, 16 + 4 * octave + (distances >> np.maximum(octave + 2, 0)) - 4)
+
+
+SCALE = _scale()
 
 
 @compiled()
-def offsets_in_space(
-    now: Pixels, rows: int, columns: int, strip_width: int, first: int, pixels: Pixels, values: Values
-) -> int:
-    """Write the relative offsets of every two pixels of one screen; return how many inputs they are.
+def scale(distance: int) -> int:
+    """A distance on the scale, with its sign."""
+    return SCALE[distance] if distance >= 0 else -SCALE[-distance]
 
-    An input stands for two strips of columns and a number of rows: one pixel lies in the left strip, another
-    in the right one and so many rows below it (PROS features of Liang et al. 2016). Pixels of one row and one
-    strip are one point, and of more than `MOST_POINTS` points only the upper ones count.
+
+def sizes(rows: int, columns: int, classes: int) -> tuple[int, int]:
+    """How many inputs there are for offsets in space and in time, on a screen of this shape."""
+    places = (2 * int(SCALE[rows - 1]) + 1) * (2 * int(SCALE[columns - 1]) + 1)
+    near = (2 * REACH_ROWS + 1) * (2 * REACH_COLUMNS + 1)
+    return classes * (classes + 1) // 2 * places, classes * near
+
+
+@compiled()
+def select_points(now: Pixels, before: Pixels, columns: int, points: Int64s) -> int:
+    """Write the points of a screen; return how many they are.
 
     Args:
-        now: uint16, ascending pixels that are on.
-        rows, columns: of the screen.
-        strip_width: columns of a strip.
-        first: the number of the first such input; there are 2 rows - 1 for any two strips.
-        pixels: uint16, receives the inputs.
-        values: int8, receives a 1 for each.
+        now, before: uint16, ascending codes of the corners of this screen and of the one before.
+        columns: of the screen.
+        points: int64 [3, MOST_POINTS], receives the rows, columns and classes.
     """
-    places = np.empty((2, MOST_POINTS), np.int64)
-    row, strip = places[0], places[1]
-    points = count = 0
-    for k in range(len(now)):
-        here, there = now[k] // columns, now[k] % columns // strip_width
-        if points > 0 and here == row[points - 1] and there == strip[points - 1]:
-            continue
-        if points == MOST_POINTS:
-            break
-        row[points], strip[points] = here, there
-        for i in range(points):
-            left, right, below = strip[i], strip[points], row[points] - row[i]
-            if left > right:
-                left, right, below = right, left, -below
-            both = right * (right + 1) // 2 + left
-            pixels[count] = first + both * (2 * rows - 1) + below + rows - 1
-            values[count] = 1
-            count += 1
-        points += 1
+    count = 0
+    many = len(now) > FEW_POINTS
+    for moved in (True, False):
+        j = 0
+        for k in range(len(now)):
+            code = np.int64(now[k])
+            while j < len(before) and before[j] < code:
+                j += 1
+            if (j < len(before) and before[j] == code) == moved:
+                continue
+            place, kind = code // CLASSES, code % CLASSES
+            row, column = place // columns, place % columns
+            gathered = False
+            if many:
+                for i in range(count):
+                    near = abs(points[0, i] - row) <= GATHERED and abs(points[1, i] - column) <= GATHERED
+                    if near and points[2, i] == kind:
+                        gathered = True
+                        break
+            if not gathered:
+                if count == MOST_POINTS:
+                    return count
+                points[0, count], points[1, count], points[2, count] = row, column, kind
+                count += 1
     return count
 
 
 @compiled()
-def offsets_in_time(
+def relative_offsets(
     now: Pixels,
     before: Pixels,
+    rows: int,
     columns: int,
-    strip_width: int,
-    reach_rows: int,
-    reach_columns: int,
+    classes: int,
     first: int,
+    points: Int64s,
+    given: Int64s,
     pixels: Pixels,
     values: Values,
 ) -> int:
-    """Write the relative offsets of pixels to near pixels of the screen before; return how many they are.
-
-    An input stands for a number of rows and of columns: a pixel lies so far below and to the right of one
-    that was on before (PROT features of Liang et al. 2016, for near pixels only). Of one object it is the
-    velocity, and it is the same input wherever the object is. A second input stands for the same and the
-    strip of columns where the pixel is. Only the upper `MOST_POINTS` pixels count.
+    """Write the relative offsets in space and in time; return how many inputs they are.
 
     Args:
-        now, before: uint16, ascending pixels that are on in this screen and in the one before.
-        columns: of the screen.
-        strip_width: columns of a strip.
-        reach_rows, reach_columns: how far two pixels may lie apart.
-        first: the number of the first such input; there are (2 reach_rows + 1) (2 reach_columns + 1), and as
-            many for each strip.
+        now, before: uint16, ascending codes of the corners of this screen and of the one before.
+        rows, columns: of the screen.
+        classes: of colours.
+        first: the number of the first such input; see `sizes`.
+        points: int64 [3, MOST_POINTS], to write in.
+        given: int64 [inputs], when each input was last given; place 0 counts the calls.
         pixels: uint16, receives the inputs.
         values: int8, receives a 1 for each.
     """
-    offsets = (2 * reach_rows + 1) * (2 * reach_columns + 1)
+    given[0] += 1
+    time = given[0]
+    found = select_points(now, before, columns, points)
+    most_rows, most_columns = SCALE[rows - 1], SCALE[columns - 1]
+    wide = 2 * most_columns + 1
+    places = (2 * most_rows + 1) * wide
     count = 0
-    for j in range(min(len(now), MOST_POINTS)):
-        row, column = np.int64(now[j]) // columns, np.int64(now[j]) % columns
-        for i in range(min(len(before), MOST_POINTS)):
-            below = row - np.int64(before[i]) // columns
-            right = column - np.int64(before[i]) % columns
-            if abs(below) <= reach_rows and abs(right) <= reach_columns:
-                place = (below + reach_rows) * (2 * reach_columns + 1) + right + reach_columns
-                pixels[count] = first + place
-                pixels[count + 1] = first + (1 + column // strip_width) * offsets + place
-                values[count : count + 2] = 1
-                count += 2
+    for j in range(found):
+        for i in range(j):
+            a, b = i, j
+            if points[2, a] > points[2, b] or (
+                points[2, a] == points[2, b] and (points[0, a], points[1, a]) > (points[0, b], points[1, b])
+            ):
+                a, b = b, a
+            kinds = points[2, b] * (points[2, b] + 1) // 2 + points[2, a]
+            below, right = scale(points[0, b] - points[0, a]), scale(points[1, b] - points[1, a])
+            place = first + kinds * places + (below + most_rows) * wide + right + most_columns
+            if given[place] != time:
+                given[place] = time
+                pixels[count] = place
+                values[count] = 1
+                count += 1
+    first += classes * (classes + 1) // 2 * places
+    wide = 2 * REACH_COLUMNS + 1
+    places = (2 * REACH_ROWS + 1) * wide
+    for j in range(found):
+        row, column, kind = points[0, j], points[1, j], points[2, j]
+        for i in range(len(before)):
+            old = np.int64(before[i])
+            below, right = row - old // CLASSES // columns, column - old // CLASSES % columns
+            if below < -REACH_ROWS:
+                break  # all others lie lower still
+            if below <= REACH_ROWS and abs(right) <= REACH_COLUMNS and old % CLASSES == kind:
+                place = first + kind * places + (below + REACH_ROWS) * wide + right + REACH_COLUMNS
+                if given[place] != time:
+                    given[place] = time
+                    pixels[count] = place
+                    values[count] = 1
+                    count += 1
     return count

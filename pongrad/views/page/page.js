@@ -39,7 +39,9 @@ function hear(message) {
     hello = message;
     document.body.dataset.mode = hello.mode;
     if (hello.mode === "play") return sitDown();
-    $("name").textContent = `${hello.name} plays ${hello.game} against the computer`;
+    $("name").textContent = `${hello.name} plays ${hello.game}` + (hello.duel ? " against the computer" : "");
+    document.body.dataset.duel = hello.duel;
+    setScreen(...hello.screen);
     $("new").textContent = hello.channels === 2 ? "this screen" : "went on";
     $("old").textContent = hello.channels === 2 ? "the one before" : "went off";
     $("actions").replaceChildren(...hello.actions.map(actionRow));
@@ -74,12 +76,12 @@ function see(data) {
     dirty = true;
     return;
   }
-  const units = view.getUint16(5, true), inputs = view.getUint16(7, true), actions = view.getUint8(9);
+  const actions = view.getUint8(3), units = view.getUint16(4, true), inputs = view.getUint16(6, true);
   const moment = {
-    action: view.getUint8(1), won: view.getUint8(2), lost: view.getUint8(3),
-    value: view.getFloat32(18, true),
+    action: view.getUint8(1),
+    won: view.getFloat32(16, true), lost: view.getFloat32(20, true), value: view.getFloat32(24, true),
   };
-  let at = 22;
+  let at = 28;
   const take = (Kind, count) => {
     const part = new Kind(data.slice(at, at + count * Kind.BYTES_PER_ELEMENT));
     at += count * Kind.BYTES_PER_ELEMENT;
@@ -89,10 +91,10 @@ function see(data) {
   moment.values = take(Int8Array, inputs);
   moment.probabilities = take(Float32Array, actions);
   moment.hidden = take(Float32Array, units);
-  const frames = view.getUint8(4);
+  const frames = view.getUint8(2);
   for (let i = 0; i < frames; i++) {
     const count = take(Uint32Array, 1)[0];
-    const frame = {lengths: take(Uint16Array, count), colours: take(Uint8Array, 3 * count)};
+    const frame = {lengths: take(Uint32Array, count), colours: take(Uint8Array, 3 * count)};
     queue.push({...frame, moment, isFirst: i === 0, isLast: i === frames - 1});
   }
 }
@@ -117,8 +119,17 @@ function pictures(weights, rows, columns) {   // one canvas with all neurons sid
 
 // ---- drawing, in step with the screen
 
-const screen = $("game").getContext("2d"), picture = screen.createImageData(160, 210);
-const words = new Uint32Array(picture.data.buffer);
+const screen = $("game").getContext("2d");
+let picture, words;
+
+function setScreen(height, width) {
+  [$("game").width, $("game").height] = [width, height];
+  $("game").style.aspectRatio = width === 160 ? "" : `${width} / ${height}`;   // Atari's pixels are not square
+  picture = screen.createImageData(width, height);
+  words = new Uint32Array(picture.data.buffer);
+}
+
+setScreen(210, 160);
 
 function paint(frame) {
   let at = 0;
@@ -145,8 +156,9 @@ function tick(now) {
   if (frame) {
     paint(frame);
     if (frame.isLast) {
-      $("won").textContent = frame.moment.won;
-      $("lost").textContent = frame.moment.lost;
+      const {won, lost} = frame.moment;
+      $("won").textContent = hello.duel ? won : (won - lost).toLocaleString("en");
+      $("lost").textContent = lost;
     }
   }
   if (dirty) {
@@ -260,22 +272,29 @@ function drawNeurons() {
 
 function drawCurve() {
   const {context, width, height} = fit($("curve"));
-  const left = 30, bottom = height - 18, most = Math.max(1, ...run.curve.map(point => point[0]));
-  const x = frames => left + (width - left - 6) * frames / most, y = score => 6 + (bottom - 6) * (21 - score) / 42;
+  const left = 48, bottom = height - 18, most = Math.max(1, ...run.curve.map(point => point[0]));
+  const above = run.beaten_above, marks = above === null ? [] : [above];
+  const scores = [...run.curve.map(point => point[1]), ...marks, ...(run.random === null ? [] : [run.random])];
+  const low = Math.min(...scores, 0), high = Math.max(...scores, low + 1);
+  const x = frames => left + (width - left - 6) * frames / most;
+  const y = score => 10 + (bottom - 10) * (high - score) / (high - low);
   context.font = "12px system-ui, sans-serif";
   context.fillStyle = colour("--faint");
   context.textAlign = "right";
-  for (const score of [-21, 0, 21]) context.fillText(score > 0 ? `+${score}` : `${score}`.replace("-", "−"), left - 5, y(score) + (score === 21 ? 8 : 4));
+  for (const score of new Set([low, high, ...marks]))
+    context.fillText(Math.round(score).toLocaleString("en").replace("-", "−"), left - 5, y(score) + 4);
   context.fillText(`${(most / 1e6).toFixed(2)} million frames`, width - 6, height - 4);
   context.textAlign = "left";
-  context.fillStyle = context.strokeStyle = colour("--good");
-  context.fillText("the computer is beaten", left + 4, y(0) - 5);
-  context.setLineDash([5, 4]);
-  context.beginPath();
-  context.moveTo(left, y(0));
-  context.lineTo(width - 6, y(0));
-  context.stroke();
-  context.setLineDash([]);
+  if (above !== null) {
+    context.fillStyle = context.strokeStyle = colour("--good");
+    context.fillText(run.beaten, left + 4, y(above) < 24 ? y(above) + 14 : y(above) - 5);
+    context.setLineDash([5, 4]);
+    context.beginPath();
+    context.moveTo(left, y(above));
+    context.lineTo(width - 6, y(above));
+    context.stroke();
+    context.setLineDash([]);
+  }
   context.strokeStyle = colour("--down");
   context.lineWidth = 2;
   context.beginPath();
@@ -286,7 +305,7 @@ function drawCurve() {
 function tell() {
   const number = value => value === null ? "–" : Math.round(value).toLocaleString("en");
   $("recipe").textContent = `${run.recipe}, seed ${run.seed}`;
-  $("score").textContent = run.mean_score_100 === null ? "–" : signed(run.mean_score_100);
+  $("score").textContent = run.mean_score_100 === null ? "–" : run.duel ? signed(run.mean_score_100) : run.mean_score_100.toLocaleString("en", {maximumFractionDigits: 2});
   $("games").textContent = number(run.games);
   $("frames").textContent = number(run.frames);
   $("rate").textContent = number(run.frames_per_second);
@@ -340,8 +359,8 @@ function paintDuel(data) {            // at once: who pressed a key waits for it
   const count = new DataView(data).getUint32(4, true);
   painted++;
   paint({
-    lengths: new Uint16Array(data.slice(8, 8 + 2 * count)),
-    colours: new Uint8Array(data, 8 + 2 * count, 3 * count),
+    lengths: new Uint32Array(data.slice(8, 8 + 4 * count)),
+    colours: new Uint8Array(data, 8 + 4 * count, 3 * count),
   });
 }
 
