@@ -175,6 +175,21 @@ def test_a_damaged_configuration_is_refused(change, small):
     assert "config.json is damaged" in refused(small.config)
 
 
+@pytest.mark.parametrize("change", [3, {"vision": {}}, {"has_lives": "no"}, {"x": 1}])
+def test_a_damaged_survey_is_refused(change, small):
+    file = small.config.run / "config.json"
+    content = json.loads(file.read_text())
+    content["survey"] = {**content["survey"], **change} if isinstance(change, dict) else change
+    file.write_text(json.dumps(content))
+    assert "config.json is damaged" in refused(small.config)
+
+
+def test_a_resumed_run_sees_as_it_saw(small, monkeypatch):
+    """The game is not played at random again: it may look otherwise by now."""
+    monkeypatch.setattr("pongrad.runs.training.survey", None)
+    assert resumed(small.config).agent.vision == small.training.agent.vision
+
+
 # --- Disks ----------------------------------------------------------------------------------------------
 
 

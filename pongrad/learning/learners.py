@@ -18,7 +18,7 @@ from pongrad.network.network import Network
 from pongrad.playing.play import Rollout, Segment, next_game
 from pongrad.playing.workers import Workers
 from pongrad.vision.preprocessing import Vision
-from pongrad.vision.survey import survey
+from pongrad.vision.survey import Survey, survey
 
 FIRST_WEIGHTS = 0.05
 """Standard deviation of recipe fast's first layer at the start: what it learns soon outweighs it."""
@@ -44,15 +44,20 @@ class Learner(Protocol):
         """Improve the weights by all that has been added, as update `number` after so many frames."""
 
 
-def new_agent(config: Recipe) -> Agent:
-    """An agent with random weights, as the recipe starts with."""
+def new_agent(config: Recipe, seen: Survey | None = None) -> Agent:
+    """An agent with random weights, as the recipe starts with.
+
+    Args:
+        config: the recipe.
+        seen: what random play has shown of the game; None: play it now.
+    """
     rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
     names = action_names(config.environment)
     actions: Sequence[int]
     match config:
         case Fast():
             actions = tuple(names)
-            vision = survey(config.environment, config.seed).vision
+            vision = (seen or survey(config.environment, config.seed)).vision
             network = Network.random((vision.size, config.num_hidden_layer_neurons, len(names) + 1), rng)
             network.weights["W1"] *= FIRST_WEIGHTS * np.sqrt(vision.size)
             network.weights["W2"][:, :-1] *= LOGIT_SCALE
@@ -67,11 +72,11 @@ def new_agent(config: Recipe) -> Agent:
     )
 
 
-def new_learner(config: Recipe, agent: Agent) -> Learner:
-    """The recipe's learner, to improve this agent."""
+def new_learner(config: Recipe, agent: Agent, seen: Survey | None = None) -> Learner:
+    """The recipe's learner, to improve this agent; `seen`: see `new_agent`."""
     match config:
         case Fast():
-            seen = survey(config.environment, config.seed)
+            seen = seen or survey(config.environment, config.seed)
             given = {"yes": True, "no": False}
             reward_ends = given.get(config.reward_ends_return, seen.plays_points and not seen.has_lives)
             life_loss_ends = given.get(config.life_loss_ends_return, seen.has_lives)

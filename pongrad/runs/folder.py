@@ -1,6 +1,6 @@
 """A run's folder: what is in which file, and how a run is resumed.
 
-config.json          the recipe and its hyperparameters, and the versions that ran it
+config.json          the recipe and its hyperparameters, the versions that ran it, what random play has shown
 metrics.jsonl        one line an update
 tensorboard/         the same for TensorBoard
 checkpoints/         all that is needed to go on; the last three are kept
@@ -34,6 +34,7 @@ from pongrad.network.agent import Agent
 from pongrad.runs.checkpoint import Checkpoint, Progress
 from pongrad.runs.tensorboard import EventFile
 from pongrad.vision.preprocessing import Vision
+from pongrad.vision.survey import Survey
 
 CHECKPOINT_FORMAT = "pongrad-checkpoint-9"
 CHECKPOINTS_KEPT = 3
@@ -122,13 +123,19 @@ class RunFolder:
         if self._lock:
             self._lock.close()
 
-    def write_config(self, config: Recipe) -> None:
-        """Write how the run is made and when it is to stop; a resumed run may have been given a later end."""
+    def write_config(self, config: Recipe, seen: Survey | None = None) -> None:
+        """Write how the run is made and when it is to stop; a resumed run may have been given a later end.
+
+        Args:
+            config: the recipe.
+            seen: what random play has shown of the game, to be used again when the run is resumed.
+        """
         of_the_session = ("run", "resume", "live")
         settings = {name: value for name, value in asdict(config).items() if name not in of_the_session}
         versions = {package: version(package) for package in PACKAGES}
         versions["python"] = platform.python_version()
-        storage.write_json(self.path / "config.json", {**settings, "versions": versions})
+        survey = {"survey": seen.description()} if seen else {}
+        storage.write_json(self.path / "config.json", {**settings, "versions": versions, **survey})
 
     def config(self) -> Recipe:
         """The configuration the run was started with."""
@@ -136,6 +143,7 @@ class RunFolder:
         try:
             settings = json.loads(file.read_text())
             del settings["versions"]
+            settings.pop("survey", None)
             recipe = RECIPES[settings["recipe"]]
             settings["env_options"] = tuple(settings["env_options"])
             config = recipe(**settings, run=self.path)
@@ -145,6 +153,19 @@ class RunFolder:
             config.check()
             return config
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UserError(f"{file} is damaged ({error}): start a new run") from error
+
+    def survey(self) -> Survey | None:
+        """What random play has shown of the game; None if the run was stopped before.
+
+        Raises:
+            UserError: config.json is damaged.
+        """
+        file = self.path / "config.json"
+        try:
+            description = json.loads(file.read_text()).get("survey")
+            return Survey.from_description(description) if description else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({error}): start a new run") from error
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:

@@ -30,6 +30,7 @@ from pongrad.playing.workers import Interrupted, Workers, cores
 from pongrad.runs.checkpoint import Checkpoint, Progress
 from pongrad.runs.folder import RunFolder
 from pongrad.runs.stages import Stages
+from pongrad.vision.survey import survey
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
@@ -109,14 +110,16 @@ class Training:
             _check_same_learning(self.folder.config(), config)
         else:
             self.folder = RunFolder.create(config)
-        if config.recipe == "fast":
+        seen = self.folder.survey() if config.resume else None
+        if config.recipe == "fast" and not seen:
             say(f"Looking at {config.environment}: playing it at random for a moment.")
-        self.agent = new_agent(config)
+            seen = survey(config.environment, config.seed)
+        self.agent = new_agent(config, seen)
         self.agent.check()
         self.games = first_games(config)
         self.progress = Progress()
         start = self.agent.copy()
-        self.learner = new_learner(config, self.agent)
+        self.learner = new_learner(config, self.agent, seen)
         self.shared = SharedAgent(self.agent)
         self._saved: int | None = None  # the update of the newest checkpoint
         if checkpoint := self.folder.load_checkpoint(self._checkpoint(), self.agent.vision):
@@ -132,7 +135,7 @@ class Training:
         if config.resume and self._enough():
             raise UserError(f"{self.folder.path} is finished: give a larger --frames, --minutes or --until")
         self._best: tuple[Agent, dict[str, Any]] | None = None  # a better one than on disk
-        self.folder.write_config(config)
+        self.folder.write_config(config, seen)
         self.folder.rewind_metrics(self.progress)
         self._stages = Stages(self.folder, start, self.progress)
         self._recent: deque[tuple[float, int, float]] = deque(maxlen=RECENT_UPDATES)

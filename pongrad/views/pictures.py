@@ -120,9 +120,9 @@ class Inside:
             height = _ACTIONS_HEIGHT // len(self._names)
             y = 34 + i * height
             colour = ORANGE if i == moment.action else FAINT  # the action that it takes
-            bottom = y + min(20, height - 2)
+            bottom = y + min(20, height)
             draw.rectangle(
-                (285, bottom, 285 + round(180 * float(p)), bottom + min(3, height // 6)), fill=colour
+                (285, bottom, 285 + round(180 * float(p)), bottom + min(3, height // 16)), fill=colour
             )
             ink = INK if i == moment.action else FAINT
             draw.text((285, y), name, ink, self._names_font)

@@ -6,7 +6,7 @@ move fall into classes.
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,22 @@ class Survey(NamedTuple):
     vision: Vision
     has_lives: bool
     plays_points: bool
+
+    def description(self) -> dict[str, Any]:
+        """All of it as JSON can hold it; see `from_description`."""
+        return {**self._asdict(), "vision": self.vision.description()}
+
+    @staticmethod
+    def from_description(description: dict[str, Any]) -> "Survey":
+        """The survey that was described.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        seen = Survey(**{**description, "vision": Vision.from_description(description["vision"])})
+        if type(seen.has_lives) is not bool or type(seen.plays_points) is not bool:
+            raise TypeError("a survey with answers that are neither true nor false")
+        return seen
 
 
 @functools.lru_cache(16)
