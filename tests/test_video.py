@@ -12,7 +12,11 @@ import pytest
 from conftest import FAST_VISION
 from PIL import Image
 
+from pongrad.games import environment
 from pongrad.games.emulator import Emulator
+from pongrad.games.game import Game
+from pongrad.games.randomness import Purpose
+from pongrad.learning import learners
 from pongrad.learning.recipes import Fast
 from pongrad.network.agent import Agent
 from pongrad.playing.play import play
@@ -55,6 +59,16 @@ def test_a_game_looked_at_is_the_game_that_is_played(new_agent, new_game, emulat
         weights = agent.network.weights["W1"]
         hidden = np.maximum(values.astype(np.float32) @ weights[pixels], 0)
         np.testing.assert_allclose(moment.hidden, hidden, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("game", ["ALE/Pong-v5", "ALE/Boxing-v5", "CartPole-v1"])
+def test_the_inside_of_any_agent_is_drawn(game):
+    """Whatever the screen's size and the number of actions; Boxing has 18."""
+    agent = learners.new_agent(Fast(game=game, num_hidden_layer_neurons=8))
+    inside, ours = Inside(agent), environment.make(game)
+    for moment in itertools.islice(moments(agent, Game(game, 1, Purpose.EVALUATION, 0), ours), 5):
+        panel = inside.draw(moment)
+        assert panel.shape == (630, 480, 3) and panel.std() > 5
 
 
 def test_every_frame_has_its_picture(env, new_agent, new_game, emulator):
