@@ -134,7 +134,8 @@ def returns(lived: list[Moment], gamma: float) -> Figure:
         range(len(rewards)), discount(rewards, rewards != 0, gamma), step="mid", alpha=0.4, label="return"
     )
     ends = rewards.nonzero()[0]
-    axis.stem(ends, rewards[ends], linefmt="tab:orange", basefmt=" ", label="reward")
+    if len(ends):
+        axis.stem(ends, rewards[ends], linefmt="tab:orange", basefmt=" ", label="reward")
     axis.axhline(0, color="gray", linewidth=0.8)
     axis.set(xlabel="step", xlim=(0, len(rewards)))
     axis.set_title(f"a point is worth {gamma:g} times as much with every step before it", fontsize=10)
