@@ -22,10 +22,7 @@ from tempfile import TemporaryDirectory
 from threading import Timer
 from typing import Any
 
-from common import progress
-
-FRAMES_A_STEP = 4
-"""Of Pong, with the frame skip that all here play it with."""
+from common import FRAMES_A_STEP, progress
 
 
 @dataclass(frozen=True)

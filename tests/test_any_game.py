@@ -299,7 +299,7 @@ def test_evaluation_does_not_depend_on_the_workers(cart_pole):
 
 
 def test_workers_play_other_games_on(cart_pole):
-    """Whoever plays on: the next game in a place is the one numbered after all others."""
+    """The next game in a place is the one numbered after all others."""
     games = [Game("CartPole-v1", 3, Purpose.TRAINING, number) for number in range(2)]
     (segments, _) = play_on(cart_pole, games, STEPS, 2, environment.make("CartPole-v1")).segments()
     assert [game.number for _, game in segments] == [2 * i for i in range(len(segments))]
@@ -365,3 +365,13 @@ def test_a_game_that_cannot_be_learned_leaves_no_folder(tmp_path):
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2 and "discrete" in done.stderr and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("change", [{"frames": 2**32}, {"step": 7}, {"state": bytes(4) + bytes([9] * 6)}])
+def test_a_game_of_actions_that_cannot_be_is_refused(change):
+    agent = new_agent(Fast(game="Wrong-v0", num_hidden_layer_neurons=4))
+    ours = environment.make("Wrong-v0")
+    _, (after,) = play(agent, [Game("Wrong-v0", 1, Purpose.TRAINING, 0)], 6, ours)
+    ours.check(after)
+    with pytest.raises(ValueError, match="actions"):
+        ours.check(after._replace(**change))

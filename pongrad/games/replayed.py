@@ -1,7 +1,7 @@
 """Any Gymnasium environment with discrete actions, seen as pixels.
 
 Such an environment has no state that could be taken out of it. A game's state is the actions so far, and
-whoever has not got the environment at hand plays them again; a checksum tells whether it went the same way.
+a process that does not hold the environment plays them again; a checksum tells whether it went the same way.
 """
 
 import itertools
@@ -39,35 +39,32 @@ class _Live:
     It is rendered once at every reset and step, also when a game is played again: rendering may change it.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], shows: bool, name: str) -> None:
-        """Begin with no game.
-
-        Args:
-            env: the environment.
-            shows: whether its observations are its pictures.
-            name: for messages.
-        """
+    def __init__(self, env: gymnasium.Env[Any, Any], name: str) -> None:
+        """Begin with no game; `name` is for messages."""
         self.env = env
         self.actions = bytearray()
         self.checksum = 0
         self.terminated = self.truncated = False
         self.over = True
         self.picture = np.zeros((0, 0, 3), np.uint8)
-        self._shows = shows
+        self._shows = _is_picture(env.observation_space)
         self._name = name
 
     def reset(self, seed: int) -> None:
+        """Begin the game of this seed."""
         self.actions.clear()
         self.terminated = self.truncated = self.over = False
         observation, _ = self._call("reset", seed=seed)
         self.checksum = 0
         self._note(observation)
 
-    def step(self, action: int, first_action: int) -> float:
-        observation, reward, terminated, truncated, _ = self._call("step", action + first_action)
+    def step(self, place: int) -> float:
+        """Play the action in this place, counted from the first one; return the reward."""
+        first_action = int(self.env.action_space.start)  # type: ignore[attr-defined]
+        observation, reward, terminated, truncated, _ = self._call("step", first_action + place)
         self.terminated, self.truncated = bool(terminated), bool(truncated)
         self.over = self.terminated or self.truncated
-        self.actions.append(action)
+        self.actions.append(place)
         reward = float(reward)
         self._note(observation, reward, self.terminated, self.truncated)
         return reward
@@ -123,13 +120,12 @@ class Replayed:
             raise UserError(f"{game} has {space.n} actions: pongrad learns 2 to {_MOST_ACTIONS}")
         self._first_action = int(space.start)
         self.action_names = {self._first_action + i: f"{self._first_action + i}" for i in range(int(space.n))}
-        self._sees_observations = _is_picture(env.observation_space)
-        if not self._sees_observations and env.render_mode != "rgb_array":
+        if not _is_picture(env.observation_space) and env.render_mode != "rgb_array":
             raise UserError(
                 f"{game} has nothing to see: its observations are no pictures, and it has no render mode "
                 "rgb_array"
             )
-        self._live = _Live(env, self._sees_observations, game)
+        self._live = _Live(env, game)
         self._live.reset(0)
         self._environments = OrderedDict({0: self._live})
         height, width, _ = self._live.picture.shape
@@ -157,10 +153,10 @@ class Replayed:
         self._live = live = self._environment(game.env_seed)
         if not game.state or live.over or not actions.startswith(live.actions):
             live.reset(game.env_seed)
-        for action in actions[len(live.actions) :]:
+        for place in actions[len(live.actions) :]:
             if live.over:
                 raise NotDeterministic
-            live.step(action, self._first_action)
+            live.step(place)
         if game.state and live.checksum != checksum:
             raise NotDeterministic
         if not game.state:
@@ -174,10 +170,9 @@ class Replayed:
         """
         if game.state and max(game.state[4:], default=0) >= len(self.action_names):
             raise ValueError(f"game {game.number} has actions that {self._game} has not")
-        if game.state and len(game.state) != 4 + game.step:
-            raise ValueError(
-                f"game {game.number} has a state of {len(game.state)} bytes after {game.step} steps"
-            )
+        played = max(len(game.state) - 4, 0)
+        if not game.step == game.frames == played:
+            raise ValueError(f"game {game.number} has {played} actions after {game.step} steps")
 
     def save(self) -> bytes:
         """The game's state: a checksum of all that the environment gave, and the actions."""
@@ -189,7 +184,7 @@ class Replayed:
 
     def act(self, action: int, timing: int) -> float:
         """Play one step and read the screen; return the reward."""
-        reward = self._live.step(action - self._first_action, self._first_action)
+        reward = self._live.step(action - self._first_action)
         self._look()
         return reward
 
@@ -214,7 +209,7 @@ class Replayed:
             if ended is not None:
                 live = self._environments.pop(ended)
             elif len(self._environments) < _KEPT:
-                live = _Live(self._make(), self._sees_observations, self._game)
+                live = _Live(self._make(), self._game)
             else:
                 live = self._environments.popitem(last=False)[1]
                 live.over = True

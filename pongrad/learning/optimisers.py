@@ -84,11 +84,9 @@ class LazyRMSProp(Optimiser):
 
     Attributes:
         learning_rate: may be changed between steps.
-        first_layer_share: of the learning rate, for W1; may be changed between steps.
+        shares: name -> share of the learning rate for these weights, 1 unless given; may be changed too.
         state: t, and name -> c for the weights of each name.
     """
-
-    first_layer_share = 1.0
 
     def __init__(
         self,
@@ -99,6 +97,7 @@ class LazyRMSProp(Optimiser):
     ) -> None:
         super().__init__(weights, learning_rate, decay_rate, epsilon)
         self.state["t"] = np.zeros((), np.int64)
+        self.shares: dict[str, float] = {}
 
     def step(self, gradients: Mapping[str, Array], active_rows: Mapping[str, NDArray[np.bool_]]) -> None:
         """Move the weights up their gradient, in place.
@@ -116,7 +115,7 @@ class LazyRMSProp(Optimiser):
                 gradients[name],
                 self.state[name],
                 active_rows[name],
-                number(self.learning_rate * (self.first_layer_share if name == "W1" else 1.0)),
+                number(self.learning_rate * self.shares.get(name, 1.0)),
                 number(1 - self.decay_rate),
                 number(1 / np.sqrt(bias)),
                 number(self.epsilon),

@@ -106,7 +106,7 @@ class PPO:
         self.optimiser.learning_rate = share**0.5 * config.learning_rate
         batch, explained = self._batch(1 - share * (1 - config.gamma))
         inputs_on = max(len(batch.inputs.pixels) / len(batch.inputs), 1.0)
-        self.optimiser.first_layer_share = min(1.0, INPUTS_ON / inputs_on)
+        self.optimiser.shares["W1"] = min(1.0, INPUTS_ON / inputs_on)
         rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
         losses = []
         for _ in range(config.epochs):
