@@ -89,17 +89,6 @@ def select_points(now: Pixels, before: Pixels, columns: int, points: Int64s) -> 
 
 
 @compiled()
-def _give(place: int, time: int, given: Int64s, pixels: Pixels, values: Values) -> int:
-    """Write an input, unless it has been given at this time; return how many are written."""
-    if given[place] == time:
-        return 0
-    given[place] = time
-    pixels[0] = place
-    values[0] = 1
-    return 1
-
-
-@compiled()
 def relative_offsets(
     now: Pixels,
     before: Pixels,
@@ -126,6 +115,7 @@ def relative_offsets(
     """
     given[0] += 1
     time = given[0]
+    # Writing an input stands here twice: as a function, even an inlined one, it costs half as much again.
     found = select_points(now, before, columns, points)
     most_rows, most_columns = SCALE[rows - 1], SCALE[columns - 1]
     wide = 2 * most_columns + 1
@@ -141,7 +131,11 @@ def relative_offsets(
             kinds = points[2, b] * (points[2, b] + 1) // 2 + points[2, a]
             below, right = scale(points[0, b] - points[0, a]), scale(points[1, b] - points[1, a])
             place = first + kinds * places + (below + most_rows) * wide + right + most_columns
-            count += _give(place, time, given, pixels[count:], values[count:])
+            if given[place] != time:
+                given[place] = time
+                pixels[count] = place
+                values[count] = 1
+                count += 1
     first += classes * (classes + 1) // 2 * places
     wide = 2 * REACH_COLUMNS + 1
     places = (2 * REACH_ROWS + 1) * wide
@@ -154,5 +148,9 @@ def relative_offsets(
                 break  # all others lie lower still
             if below <= REACH_ROWS and abs(right) <= REACH_COLUMNS and old % CLASSES == kind:
                 place = first + kind * places + (below + REACH_ROWS) * wide + right + REACH_COLUMNS
-                count += _give(place, time, given, pixels[count:], values[count:])
+                if given[place] != time:
+                    given[place] = time
+                    pixels[count] = place
+                    values[count] = 1
+                    count += 1
     return count
