@@ -25,7 +25,7 @@ def make(run: Path) -> None:
     agent = Agent.load(run)
     checkpoint = RunFolder(run).load_checkpoint()
     assert checkpoint, "a finished run has one"
-    agent.network.weights["W1"][~checkpoint.optimiser["W1"].any(axis=1)] = 0
+    agent.network.weights["W1"][~checkpoint.learner["W1"].any(axis=1)] = 0
     agent.save(CHAMPION, small=True, **{**config, **metadata["about"]})
 
 

@@ -108,7 +108,7 @@ def content(folder: Path) -> dict[str, bytes]:
     assert checkpoint is not None
     arrays = dict(checkpoint.weights)
     arrays |= {f"before.{name}": array for name, array in checkpoint.weights_before.items()}
-    arrays |= {f"c.{name}": array for name, array in checkpoint.optimiser.items()}
+    arrays |= {f"learner.{name}": array for name, array in checkpoint.learner.items()}
     for game in checkpoint.games:
         arrays |= {f"{game.number}.{name}": array for name, array in game.arrays().items()}
     result = {name: array.tobytes() for name, array in arrays.items()}

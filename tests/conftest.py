@@ -112,7 +112,7 @@ def same_arrays(a, b):
         np.testing.assert_array_equal(
             getattr(a.next_observation, name), getattr(b.next_observation, name), name
         )
-    for name in ("actions", "log_probabilities", "rewards", "lives_lost", "frames"):
+    for name in ("actions", "log_probabilities", "rewards", "lives_lost", "crowded", "frames"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), name)
 
 

@@ -34,7 +34,7 @@ IDS = [
     "ALE/Tennis-v5",
     "ALE/Carnival-v5",  # 214 rows
     "ALE/KeystoneKapers-v5",  # PAL, 250 rows
-    "PongNoFrameskip-v4",
+    "PongNoFrameskip-v4 noop_max=0",
     "Pong-v0",  # steps of 2 to 4 frames, sticky
     "Breakout-v4",  # steps of 2 to 4 frames
     "ALE/Pong-v5 full_action_space=true",
@@ -48,6 +48,7 @@ IDS = [
 def test_an_atari_game_is_gymnasiums(name):
     """Screen for screen, reward for reward, life for life, frame for frame; and resumed in the middle."""
     game_id, options = environment.parse(name)
+    options.pop("noop_max", None)  # not Gymnasium's
     env, ours = gymnasium.make(game_id, **options), environment.make(name)
     meanings = env.unwrapped.get_action_meanings()
     assert list(ours.action_names.values()) == meanings
@@ -71,6 +72,30 @@ def test_an_atari_game_is_gymnasiums(name):
             ours.restore(value)
             ours.screen[:] = seen  # it is stale until a step
     assert step > 40
+
+
+def test_games_without_chance_begin_with_no_ops():
+    """As Gymnasium's AtariPreprocessing draws and plays them; and FIRE where it is asked for."""
+    env = gymnasium.make("BreakoutNoFrameskip-v4")
+    usual = environment.make("BreakoutNoFrameskip-v4")
+    fires = environment.make("BreakoutNoFrameskip-v4 fire_to_start=true noop_max=0")
+    begun = set()
+    for number in range(6):
+        game = Game("BreakoutNoFrameskip-v4", 5, Purpose.EVALUATION, number)
+        env.reset(seed=game.env_seed)
+        for _ in range(env.unwrapped.np_random.integers(1, 30 + 1)):
+            env.step(0)
+        usual.restore(game)
+        np.testing.assert_array_equal(env.unwrapped.ale.getScreen(), usual.screen)
+        begun.add(usual.frames())
+        assert usual.frames() == env.unwrapped.ale.getEpisodeFrameNumber()
+        fires.restore(game)
+        assert fires.frames() == 1
+    assert len(begun) > 3
+    for always_another in ("ALE/Breakout-v5", "Breakout-v4", "BreakoutNoFrameskip-v4 noop_max=0"):
+        ours = environment.make(always_another)
+        ours.restore(Game(always_another, 5, Purpose.EVALUATION, 1))
+        assert ours.frames() == 0
 
 
 # --- Environments whose games are played again ------------------------------------------------------------
@@ -203,6 +228,8 @@ BAD_GAMES = {
     "ALE/Pong-v5 frameskip=(5,2)": "frameskip",
     "ALE/Pong-v5 repeat_action_probability=2": "repeat_action_probability",
     "ALE/Pong-v5 full_action_space=3": "full_action_space",
+    "ALE/Pong-v5 noop_max=true": "noop_max must be a number",
+    "ALE/Pong-v5 fire_to_start=1": "fire_to_start must be true or false",
     "ALE/Pong-v5 obs_type=ram": "no option obs_type",
 }
 
@@ -245,7 +272,7 @@ def test_references():
 def test_a_return_ends_where_the_game_says_so():
     """Pong: with a reward. Breakout: with a life, not with a brick. Boxing: not with a punch."""
     rewards, lives_lost = np.array([0, 1, 0, -1], np.float32), np.array([False, False, True, False])
-    segment = Rollout(None, None, None, None, rewards, lives_lost, 16, 0.0)
+    segment = Rollout(None, None, None, None, rewards, lives_lost, np.zeros(4, bool), 16, 0.0)
     ends = {}
     for game in ("ALE/Pong-v5", "ALE/Breakout-v5", "ALE/Boxing-v5"):
         for how in ("auto", "no"):

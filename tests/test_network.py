@@ -97,6 +97,7 @@ def lesson(request, rng, random_inputs):
         np.zeros(STEPS),
         rewards,
         np.zeros(STEPS, bool),
+        np.zeros(STEPS, bool),
         4 * STEPS,
         0.0,
     )

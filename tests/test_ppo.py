@@ -124,9 +124,8 @@ def test_an_update_is_the_slope_of_the_whole_objective(frames, share, random_inp
         rewards[4] = -1  # none at the end: only `terminated` says whether something would have followed
         actions = rng.integers(0, ACTIONS, 12).astype(np.uint8)
         older = network.forward(x)[:, :-1] + rng.uniform(-0.1, 0.1, (12, ACTIONS))  # a little older
-        rollout = Rollout(
-            x, after, actions, log_probability(actions, older), rewards, np.zeros(12, bool), 48, 0.0
-        )
+        old, never = log_probability(actions, older), np.zeros(12, bool)
+        rollout = Rollout(x, after, actions, old, rewards, never, never, 48, 0.0)
         learner.add(rollout, terminated)
         rollouts.append((rollout, dense_x, dense_after, terminated))
 
@@ -184,9 +183,9 @@ def test_the_schedule_runs_over_its_own_frames(random_inputs):
     x, _ = random_inputs(8, 30)
     rewards = np.array([0, 0, 1, 0, 0, 0, -1, 0], np.float32)
     for frames, rate in ((0, 0.5), (250, 0.5), (625, 0.5 / 10**0.25), (1000, 0.5 / 10**0.5), (1750, 0.05)):
-        after, lives_lost = x.take(np.array([0])), np.zeros(8, bool)
+        after, never = x.take(np.array([0])), np.zeros(8, bool)
         learner.add(
-            Rollout(x, after, np.zeros(8, np.uint8), np.zeros(8), rewards, lives_lost, 32, 0.0), False
+            Rollout(x, after, np.zeros(8, np.uint8), np.zeros(8), rewards, never, never, 32, 0.0), False
         )
         assert learner.update(0, frames)["learning_rate"] == pytest.approx(rate)
 

@@ -94,8 +94,8 @@ def test_a_checkpoint_holds_all_there_is(small):
         for behind in (0, 1):
             published = [t.shared.agent(t.shared.version - behind) for t in (again, training)]
             np.testing.assert_array_equal(*(agent.network.weights[name] for agent in published))
-    for name, array in training.learner.optimiser.state.items():
-        np.testing.assert_array_equal(again.learner.optimiser.state[name], array)
+    for name, array in training.learner.state.items():
+        np.testing.assert_array_equal(again.learner.state[name], array)
     for game, want in zip(again.games, training.games, strict=True):
         assert game == want
 
@@ -137,9 +137,9 @@ SIGNED = {
     "with weights of another shape": lambda t, m: t.update({"weights.W1": t["weights.W1"][1:]}),
     "with weights of another type": lambda t, m: t.update({"weights.W2": t["weights.W2"].astype("f8")}),
     "with weights that are not finite": lambda t, m: t.update({"weights.W2": t["weights.W2"] * np.inf}),
-    "without optimiser state": lambda t, m: t.pop("optimiser.W2"),
-    "with negative optimiser state": lambda t, m: t.update({"optimiser.t": np.array(-1)}),
-    "with huge optimiser state": lambda t, m: t.update({"optimiser.t": np.array(2**63 - 1)}),
+    "without learner state": lambda t, m: t.pop("learner.W2"),
+    "with negative learner state": lambda t, m: t.update({"learner.t": np.array(-1)}),
+    "with huge learner state": lambda t, m: t.update({"learner.t": np.array(2**63 - 1)}),
     "with pixels off the screen": lambda t, m: t.update({"games.0.now": np.array([60_000], "u2")}),
     "with a pixel twice": lambda t, m: t.update({"games.0.now": np.array([4, 5], "u2")}),
     "with a class that the vision has not": lambda t, m: t.update({"games.0.now": np.array([3], "u2")}),

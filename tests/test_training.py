@@ -213,7 +213,7 @@ def test_numbers_that_are_not_finite_end_the_run_before_it_is_saved(recipe, tmp_
 def test_what_is_not_finite_is_never_written(tmp_path):
     training = Training(Fast(run=tmp_path / "run", num_hidden_layer_neurons=4), time.monotonic())
     training._save()
-    for arrays in (training.agent.network.weights, training.learner.optimiser.state):
+    for arrays in (training.agent.network.weights, training.learner.state):
         for value in (np.nan, np.inf):
             arrays["W2"][0, 0] = value
             training.progress.update += 1

@@ -266,11 +266,14 @@ def test_relative_offsets_are_those_of_all_points_each_once(now, before):
     room = np.zeros((3, MOST_POINTS), np.int64)
     arrays = np.array(now, np.uint16), np.array(before, np.uint16)
     for _ in range(2):  # what was given before does not matter
-        count = relative_offsets(*arrays, ROWS, COLUMNS, CLASSES, FIRST, room, given_before, pixels, values)
+        count, crowded = relative_offsets(
+            *arrays, ROWS, COLUMNS, CLASSES, FIRST, room, given_before, pixels, values
+        )
     got = pixels[:count].tolist()
     assert len(set(got)) == count and (values[:count] == 1).all()
 
     points, want = points_of(now, before), set()
+    assert crowded == (len(points) == MOST_POINTS)
     wide = 2 * int(SCALE[COLUMNS - 1]) + 1
     tall = 2 * int(SCALE[ROWS - 1]) + 1
     for one, other in itertools.combinations(points, 2):

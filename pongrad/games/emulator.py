@@ -28,11 +28,24 @@ _OPTIONS = {
 }
 """Gymnasium's keyword arguments that say what is played. The others say how it is looked at."""
 
+_OWN_OPTIONS = {"noop_max", "fire_to_start"}
+"""How a game begins: before the agent's first step come 1 to noop_max frames of NOOP, then FIRE.
+
+Sticky actions make every game another one. Where there are none, and every step has as many frames, the NOOPs
+do it. An agent learns to press FIRE like any action.
+"""
+
+_NOOP_MAX = 30
+"""As many as DQN has (Mnih et al. 2015)."""
+
 _BLOCK = 1024
 """Steps whose timings are computed at once, and kept: the generator takes long to start."""
 
 _SKIP = 256
 """A timing is so many times the frames of a step, plus the sticky ones of them."""
+
+_MOST_NOOPS = 600
+"""Frames of NOOP at most."""
 
 _LONGEST_SKIP = 60
 """Frames of a step at most."""
@@ -78,6 +91,8 @@ class Emulator:
         actions = self._ale.getLegalActionSet() if full else self._ale.getMinimalActionSet()
         self.action_names = {number: action.name for number, action in enumerate(actions)}
         self._joystick = _Joystick([action.value for action in actions])
+        self._noop_max: int = options["noop_max"]
+        self._fire_to_start: bool = options["fire_to_start"]
         self._start = self.save()
         self._first_screen = self._ale.getScreen()
         self.last_action = 0
@@ -92,6 +107,10 @@ class Emulator:
         self.last_action = game.last_action
         if not game.state:
             self.screen[:] = self._first_screen
+            noops = _noops(game.env_seed, self._noop_max)
+            for action in [ale_py.Action.NOOP] * noops + [ale_py.Action.FIRE] * self._fire_to_start:
+                self._act(action)
+                self._get_screen(self.screen)
 
     def check(self, game: Game) -> None:
         """Restore a game that comes from a file.
@@ -182,6 +201,18 @@ class _Joystick(dict[tuple[int, int, int], list[int]]):
         return self[key]
 
 
+def _noops(env_seed: int, most: int) -> int:
+    """How many frames of NOOP a game begins with: as many as Gymnasium's `AtariPreprocessing` draws."""
+    np_seed, _ = _seeds(env_seed)
+    return int(np.random.Generator(np.random.PCG64(np_seed)).integers(1, most + 1)) if most else 0
+
+
+def _seeds(env_seed: int) -> tuple[int, int]:
+    """What `env.reset(seed=env_seed)` seeds the environment's own generator with, and the emulator's."""
+    np_seed, ale_seed = np.random.SeedSequence(env_seed).generate_state(2)
+    return int(np_seed), int(ale_seed)
+
+
 @functools.lru_cache(1024)
 def _timings(env_seed: int, skips: tuple[int, int], probability: float, block: int) -> list[int]:
     """`Emulator.timings` of a game's `block`-th `_BLOCK` steps.
@@ -190,12 +221,12 @@ def _timings(env_seed: int, skips: tuple[int, int], probability: float, block: i
     emulator's generator is a Mersenne Twister, seeded as `env.reset(seed=env_seed)` does it, that draws
     twice a frame, once for each of two players.
     """
-    np_seed, ale_seed = (int(word) for word in np.random.SeedSequence(env_seed).generate_state(2))
+    np_seed, ale_seed = _seeds(env_seed)
     steps = (block + 1) * _BLOCK
     if skips[1] == skips[0] + 1:
         frames = np.full(steps, skips[0])
     else:
-        frames = np.random.Generator(np.random.PCG64(np.random.SeedSequence(np_seed))).integers(*skips, steps)
+        frames = np.random.Generator(np.random.PCG64(np_seed)).integers(*skips, steps)
     twister = np.random.MT19937()
     twister._legacy_seeding(ale_seed)
     played = int(frames[: block * _BLOCK].sum())
@@ -240,9 +271,10 @@ def _options(game: str) -> dict[str, Any]:
         UserError: they make no sense.
     """
     _, given = environment.parse(game)
-    if wrong := given.keys() - _OPTIONS:
+    known = _OPTIONS | _OWN_OPTIONS
+    if wrong := given.keys() - known:
         raise UserError(
-            f"{game}: no option {', '.join(sorted(wrong))}; Atari games take {', '.join(sorted(_OPTIONS))}"
+            f"{game}: no option {', '.join(sorted(wrong))}; Atari games take {', '.join(sorted(known))}"
         )
     usual = {"mode": None, "difficulty": None, "frameskip": 4, "repeat_action_probability": 0.25}
     usual |= {"full_action_space": False, "max_num_frames_per_episode": None}
@@ -258,8 +290,13 @@ def _options(game: str) -> dict[str, Any]:
         or not 0 <= options["repeat_action_probability"] < 1
     ):
         raise UserError(f"{game}: repeat_action_probability must be a number from 0 to below 1")
-    if type(options["full_action_space"]) is not bool:
-        raise UserError(f"{game}: full_action_space must be true or false")
+    always_alike = options["repeat_action_probability"] == 0 and high == low + 1
+    options = {"noop_max": _NOOP_MAX if always_alike else 0, "fire_to_start": False} | options
+    if type(options["noop_max"]) is not int or not 0 <= options["noop_max"] <= _MOST_NOOPS:
+        raise UserError(f"{game}: noop_max must be a number of frames from 0 to {_MOST_NOOPS}")
+    for name in ("full_action_space", "fire_to_start"):
+        if type(options[name]) is not bool:
+            raise UserError(f"{game}: {name} must be true or false")
     limit = options["max_num_frames_per_episode"]
     if limit is not None and (type(limit) is not int or not 0 < limit < 2**31):
         raise UserError(f"{game}: max_num_frames_per_episode must be a number of frames")

@@ -5,11 +5,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pongrad.games.environment import action_names
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose, seed_sequence
-from pongrad.learning.optimisers import Optimiser
 from pongrad.learning.ppo import PPO
 from pongrad.learning.recipes import Classic, Fast, Recipe
 from pongrad.learning.reinforce import Reinforce
@@ -34,8 +34,8 @@ class Learner(Protocol):
     """What the training loop needs of a learner."""
 
     @property
-    def optimiser(self) -> Optimiser:
-        """How the weights move, with what it remembers."""
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What it remembers from update to update, the arrays themselves; a checkpoint keeps them."""
 
     def add(self, rollout: Rollout, terminated: bool) -> None:
         """Take a segment of a game; `terminated`: whether the game has ended with it by its own rules."""

@@ -31,17 +31,6 @@ class Optimiser:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(learning_rate={self.learning_rate:g}, decay_rate={self.decay_rate})"
 
-    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from the state of a checkpoint; an empty one changes nothing.
-
-        Raises:
-            KeyError, ValueError: it is the state of other weights.
-        """
-        for name, array in state.items():
-            if array.shape != self.state[name].shape:
-                raise ValueError(f"optimiser state {name} is {array.shape}, want {self.state[name].shape}")
-            self.state[name][...] = array
-
 
 class RMSProp(Optimiser):
     """RMSProp (Tieleman and Hinton 2012): each weight's move is scaled by its gradient's recent size.

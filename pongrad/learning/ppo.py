@@ -1,8 +1,9 @@
 """The learner of recipe `fast`: proximal policy optimisation (Schulman et al. 2017), actor and critic.
 
 The network has a logit for each action and, as its last output, the value V(x): the return that is
-expected. Returns add up the signs of rewards, to the next end: of a point, a life or the game. From rollouts
-of a fixed length it climbs, with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
+expected. Returns add up the signs of rewards, to the next end: of a point, a life or the game; where no step
+of an update has a reward, novelty is rewarded (see `novelty`). From rollouts of a fixed length it climbs,
+with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
 
     mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  -  value_coefficient  (V(x_t) - R_t)^2
             +  entropy_coefficient  H(pi(. | x_t))  +  log_barrier_coefficient  mean_a log pi(a | x_t)
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games.randomness import Purpose, seed_sequence
+from pongrad.learning.novelty import Novelty
 from pongrad.learning.optimisers import LazyRMSProp
 from pongrad.learning.recipes import Fast
 from pongrad.learning.returns import generalised_advantages, standardise
@@ -52,6 +54,7 @@ class PPO:
     Attributes:
         network: what learns; its weights are changed in place.
         optimiser: how they move.
+        novelty: what has been seen without a reward.
     """
 
     def __init__(
@@ -76,10 +79,16 @@ class PPO:
         self.reward_ends = reward_ends
         self.life_loss_ends = life_loss_ends
         self.optimiser = LazyRMSProp(network.weights, config.learning_rate)
+        self.novelty = Novelty(len(network.weights["W1"]))
         self._segments: list[tuple[Rollout, bool]] = []
 
     def __repr__(self) -> str:
         return f"PPO({self.optimiser}, {self.network})"
+
+    @property
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What it remembers from update to update: the optimiser's state and `counts` of inputs."""
+        return {**self.optimiser.state, "counts": self.novelty.counts}
 
     def add(self, rollout: Rollout, terminated: bool) -> None:
         """Add a segment of a game; `terminated`: whether the game has ended with it by its own rules.
@@ -99,12 +108,14 @@ class PPO:
             Means over the steps, for the metrics: policy_loss, value_loss, entropy (nats), clip_fraction
             (share of the steps that the clipping leaves without a gradient), approx_kl (nats, from the policy
             that played to the one that learns; Schulman 2020), probability/NAME (of each action),
-            explained_variance (of the returns, by the values before the update), learning_rate.
+            explained_variance (of the returns, by the values before the update), novelty (standard
+            deviation of what the steps got for it), crowded (share of the steps whose screen may have held
+            more than the network was given), learning_rate.
         """
         config = self.config
         share = annealing(frames, config.schedule_frames)
         self.optimiser.learning_rate = share**0.5 * config.learning_rate
-        batch, explained = self._batch(1 - share * (1 - config.gamma))
+        batch, about = self._batch(1 - share * (1 - config.gamma))
         inputs_on = max(len(batch.inputs.pixels) / len(batch.inputs), 1.0)
         self.optimiser.shares["W1"] = min(1.0, INPUTS_ON / inputs_on)
         rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
@@ -114,15 +125,20 @@ class PPO:
                 losses.append(self._climb(batch, steps, share))
         self._segments.clear()
         means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
-        return {**means, "explained_variance": explained, "learning_rate": self.optimiser.learning_rate}
+        return {**means, **about, "learning_rate": self.optimiser.learning_rate}
 
     def _ends(self, rollout: Rollout) -> NDArray[np.bool_]:
         """Whether a return ends with each step."""
         return (self.reward_ends & (rollout.rewards != 0)) | (self.life_loss_ends & rollout.lives_lost)
 
-    def _batch(self, gamma: float) -> tuple[_Batch, float]:
-        """The steps to learn from, with advantages and returns as the network now sees them."""
+    def _batch(self, gamma: float) -> tuple[_Batch, dict[str, float]]:
+        """The steps to learn from, with advantages and returns as the network now sees them; metrics."""
         rollouts = [rollout for rollout, _ in self._segments]
+        rewards = [np.sign(rollout.rewards).astype(float) for rollout in rollouts]
+        novelty = 0.0
+        if not any(each.any() for each in rewards):
+            rewards = [self.config.novelty_coefficient * each for each in self.novelty.rewards(rollouts)]
+            novelty = float(np.std(np.concatenate(rewards)))
         inputs = Inputs.join([rollout.inputs for rollout in rollouts])
         next_observations = Inputs.join([rollout.next_observation for rollout in rollouts])
         actions = np.concatenate([rollout.actions for rollout in rollouts])
@@ -133,22 +149,24 @@ class PPO:
         advantages = np.concatenate(
             [
                 generalised_advantages(
-                    np.sign(rollout.rewards),
+                    reward,
                     self._ends(rollout),
                     value,
                     0.0 if terminated else last_value,
                     gamma,
                     self.config.lambda_,
                 )
-                for (rollout, terminated), value, last_value in zip(
-                    self._segments, values, last_values, strict=True
+                for (rollout, terminated), reward, value, last_value in zip(
+                    self._segments, rewards, values, last_values, strict=True
                 )
             ]
         ).astype(out.dtype)
         returns = advantages + out[:, -1]
         explained = 1 - float(np.var(advantages)) / max(float(np.var(returns)), 1e-12)
+        crowded = float(np.mean(np.concatenate([rollout.crowded for rollout in rollouts])))
+        about = {"explained_variance": explained, "novelty": novelty, "crowded": crowded}
         old_log_p = np.concatenate([rollout.log_probabilities for rollout in rollouts]).astype(out.dtype)
-        return _Batch(inputs, actions, old_log_p, advantages, returns), explained
+        return _Batch(inputs, actions, old_log_p, advantages, returns), about
 
     def _climb(self, batch: _Batch, steps: NDArray[np.int64], share: float) -> dict[str, float]:
         """One step of the optimiser up the gradient over these steps; `share`: see `annealing`."""

@@ -26,7 +26,9 @@ class Recipe:
     """Gymnasium id of the game to learn: any Atari game, such as ALE/Breakout-v5, and any other environment
     with discrete actions that shows pixels."""
     env_options: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
-    """Keyword arguments of the environment, such as mode=1 difficulty=2 full_action_space=true."""
+    """Keyword arguments of the environment, such as mode=1 difficulty=2 full_action_space=true. Atari games
+    also take noop_max=N (begin with 1 to N frames of NOOP; 30 where all games would be alike, else 0) and
+    fire_to_start=true (then press FIRE; false, for agents learn to)."""
     seed: Annotated[int, arg(metavar="N")] = 1
     """Where all randomness comes from: same seed, same agent, whatever the number of workers."""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
@@ -118,6 +120,9 @@ class Fast(Recipe):
     """Weight of the log-barrier bonus, at first: the mean of all actions' log-probabilities."""
     value_coefficient: float = 0.5
     """How much the error of the values counts."""
+    novelty_coefficient: float = 0.1
+    """Reward for what has seldom been seen, in updates without any other: that finds the first rewards of a
+    game where random play meets none."""
     learning_rate: float = 1.5e-3
     """RMSProp: how far an update moves the weights, at first."""
     schedule_frames: int = 8_000_000
@@ -134,7 +139,8 @@ class Fast(Recipe):
         super().check()
         _above_zero(self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames", "clip")
         _from_to(self, 0, 1, "lambda_")
-        _from_to(self, 0, math.inf, "entropy_coefficient", "log_barrier_coefficient", "value_coefficient")
+        coefficients = "entropy", "log_barrier", "value", "novelty"
+        _from_to(self, 0, math.inf, *(f"{name}_coefficient" for name in coefficients))
         if self.minibatches > self.num_games * self.rollout_steps:
             raise UserError("--minibatches must not be more than --num-games times --rollout-steps")
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pongrad.learning.optimisers import RMSProp
 from pongrad.learning.returns import discount, standardise
@@ -52,6 +53,11 @@ class Reinforce:
 
     def __repr__(self) -> str:
         return f"Reinforce(gamma={self.gamma}, {self.optimiser}, {self.network})"
+
+    @property
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What it remembers from update to update: the optimiser's state."""
+        return self.optimiser.state
 
     def add(self, game: Rollout, terminated: bool = True) -> None:
         """Add the gradient of one whole game to the batch; its last return ends with it either way."""

@@ -33,6 +33,7 @@ class Rollout:
         log_probabilities: float64, the logarithms of the probabilities that they were drawn with.
         rewards: float32, points won or lost by the step.
         lives_lost: bool, whether the step has cost a life.
+        crowded: bool, whether inputs may have been left out, see `preprocessing.observe`.
         frames: how many all steps together have played.
         emulator_seconds: time spent inside the environment.
     """
@@ -43,6 +44,7 @@ class Rollout:
     log_probabilities: NDArray[np.float64]
     rewards: NDArray[np.float32]
     lives_lost: NDArray[np.bool_]
+    crowded: NDArray[np.bool_]
     frames: int
     emulator_seconds: float
 
@@ -59,6 +61,7 @@ class Rollout:
             np.concatenate([part.log_probabilities for part in parts]),
             np.concatenate([part.rewards for part in parts]),
             np.concatenate([part.lives_lost for part in parts]),
+            np.concatenate([part.crowded for part in parts]),
             sum(part.frames for part in parts),
             sum(part.emulator_seconds for part in parts),
         )
@@ -76,8 +79,8 @@ class SerialisedRollouts:
         places: of each segment in each place: its steps, `frames`, `emulator_seconds` and the game after it.
         offsets, pixels, values: the inputs of all steps of all segments, each segment followed by its
             `next_observation`; see `Inputs`.
-        actions, log_probabilities, rewards, lives_lost: as many; entries of the rows of `next_observation`
-            are undefined.
+        actions, log_probabilities, rewards, lives_lost, crowded: as many; entries of the rows of
+            `next_observation` are undefined.
     """
 
     places: list[list["_Played"]]
@@ -88,6 +91,7 @@ class SerialisedRollouts:
     log_probabilities: bytes
     rewards: bytes
     lives_lost: bytes
+    crowded: bytes
 
     def segments(self) -> list[list[Segment]]:
         """The segments played in each place; their arrays are read-only views."""
@@ -100,6 +104,7 @@ class SerialisedRollouts:
         log_probabilities = np.frombuffer(self.log_probabilities, np.float64)
         rewards = np.frombuffer(self.rewards, np.float32)
         lives_lost = np.frombuffer(self.lives_lost, np.bool_)
+        crowded = np.frombuffer(self.crowded, np.bool_)
         places: list[list[Segment]] = []
         start = 0
         for place in self.places:
@@ -113,6 +118,7 @@ class SerialisedRollouts:
                     log_probabilities[start:end],
                     rewards[start:end],
                     lives_lost[start:end],
+                    crowded[start:end],
                     frames,
                     emulator_seconds,
                 )
@@ -256,7 +262,7 @@ class _Player:
 
     def serialise(self, places: list[list[_Played]]) -> SerialisedRollouts:
         """All that has been played."""
-        offsets, pixels, values, actions, log_probabilities = self._rollout_buffer
+        offsets, pixels, values, actions, log_probabilities, crowded = self._rollout_buffer
         rows, inputs = self._row, self._rollout_buffer[0][self._row]
         return SerialisedRollouts(
             places,
@@ -267,6 +273,7 @@ class _Player:
             log_probabilities[:rows].tobytes(),
             self._rewards[:rows].tobytes(),
             self._lives_lost[:rows].tobytes(),
+            crowded[:rows].tobytes(),
         )
 
 

@@ -78,7 +78,7 @@ class Checkpoint:
         progress: how far the run has come; every schedule follows from it.
         weights: what has been learned.
         weights_before: the weights one update earlier; the next rollout is played with them.
-        optimiser: what the optimiser remembers.
+        learner: what the learner remembers, see `learners.Learner`.
         games: as they stand.
     """
 
@@ -86,7 +86,7 @@ class Checkpoint:
     progress: Progress
     weights: Tensors
     weights_before: Tensors
-    optimiser: Tensors
+    learner: Tensors
     games: list[Game]
 
     def check(self, first: "Checkpoint", vision: Vision) -> None:
@@ -100,10 +100,10 @@ class Checkpoint:
             raise ValueError("it is of another run than config.json")
         _check_alike("weights", self.weights, first.weights)
         _check_alike("weights before", self.weights_before, first.weights)
-        _check_alike("optimiser state", self.optimiser, first.optimiser)
-        for name, array in self.optimiser.items():
+        _check_alike("learner state", self.learner, first.learner)
+        for name, array in self.learner.items():
             if (array < 0).any() or (array.dtype.kind == "i" and (array >= 2**53).any()):
-                raise ValueError(f"optimiser state {name} that no run comes to")
+                raise ValueError(f"learner state {name} that no run comes to")
         if len(self.games) != len(first.games):
             raise ValueError(f"{len(self.games)} games, want {len(first.games)}")
         for game, start in zip(self.games, first.games, strict=True):

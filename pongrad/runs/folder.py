@@ -36,7 +36,7 @@ from pongrad.runs.tensorboard import EventFile
 from pongrad.vision.preprocessing import Vision
 from pongrad.vision.survey import Survey
 
-CHECKPOINT_FORMAT = "pongrad-checkpoint-9"
+CHECKPOINT_FORMAT = "pongrad-checkpoint-10"
 CHECKPOINTS_KEPT = 3
 _METRICS = {"update", "frames", "games", "seconds", "mean_score_100"}
 PACKAGES = ("pongrad", "ale-py", "gymnasium", "numpy", "numba")
@@ -176,7 +176,7 @@ class RunFolder:
         """
         tensors = {f"weights.{name}": array for name, array in checkpoint.weights.items()}
         tensors |= {f"weights_before.{name}": array for name, array in checkpoint.weights_before.items()}
-        tensors |= {f"optimiser.{name}": array for name, array in checkpoint.optimiser.items()}
+        tensors |= {f"learner.{name}": array for name, array in checkpoint.learner.items()}
         progress = {**asdict(checkpoint.progress), "scores": list(checkpoint.progress.scores)}
         for i, game in enumerate(checkpoint.games):
             tensors |= {f"games.{i}.{name}": array for name, array in game.arrays().items()}
@@ -226,7 +226,7 @@ class RunFolder:
                 Progress.from_json(metadata["progress"]),
                 _with_prefix(tensors, "weights."),
                 _with_prefix(tensors, "weights_before."),
-                _with_prefix(tensors, "optimiser."),
+                _with_prefix(tensors, "learner."),
                 games,
             )
             if file.stem != _checkpoint_name(checkpoint.progress):

@@ -127,7 +127,8 @@ class Training:
                 self.agent.network.weights[name][...] = array
             for weights in (checkpoint.weights_before, checkpoint.weights):
                 self.shared.publish(weights)
-            self.learner.optimiser.load(checkpoint.optimiser)
+            for name, array in checkpoint.learner.items():
+                self.learner.state[name][...] = array
             self.games = checkpoint.games
             self.progress = checkpoint.progress
             self._saved = self.progress.update
@@ -261,19 +262,19 @@ class Training:
         self._saved = progress.update
 
     def _checkpoint(self) -> Checkpoint:
-        weights, state = self.agent.network.weights, self.learner.optimiser.state
+        weights, state = self.agent.network.weights, self.learner.state
         before = self.shared.agent(self.shared.version - 1).network.weights
         return Checkpoint(self.config.hyperparameters, self.progress, weights, before, state, self.games)
 
     def _check_finite(self) -> None:
-        """Raise UserError if weights or gradients (the optimiser's state has met them all) are not finite.
+        """Raise UserError if weights or gradients (the learner's state has met them all) are not finite.
 
         The losses are looked at after every update, and bad weights show in the next one's, so it is enough
         to look at these before they are written.
         """
         for what, arrays in (
             ("the weights", self.agent.network.weights),
-            ("the gradients", self.learner.optimiser.state),
+            ("the gradients", self.learner.state),
         ):
             if not all(np.isfinite(array).all() for array in arrays.values()):
                 raise self._not_finite(what)

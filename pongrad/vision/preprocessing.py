@@ -226,8 +226,8 @@ def new_frame_buffer(vision: Vision) -> FrameBuffer:
 @compiled()
 def observe(
     input_args: InputArgs, frame_buffer: FrameBuffer, step: int, pixels: Pixels, values: Values
-) -> int:
-    """Write the network's sparse input at a game's step; return how many inputs are not zero.
+) -> tuple[int, bool]:
+    """Write the network's sparse input at a game's step.
 
     Args:
         input_args: what the network is given of two screens, see `Vision.input_args`:
@@ -238,6 +238,9 @@ def observe(
         step: counts the game's steps.
         pixels: uint16, receives them.
         values: int8, receives their values.
+
+    Returns:
+        How many inputs are not zero, and whether a screen was so crowded that some may have been left out.
     """
     offsets, rows, columns, classes = input_args
     seen, counts, points, given = frame_buffer
@@ -247,7 +250,8 @@ def observe(
         before = before if step > 0 else before[:0]  # a game's first step has no screen before
         count = side_by_side(before, now, rows * columns, pixels, values)
         first = 2 * rows * columns
-        return count + relative_offsets.relative_offsets(
+        more, crowded = relative_offsets.relative_offsets(
             now, before, rows, columns, classes, first, points, given, pixels[count:], values[count:]
         )
-    return difference(before, now, pixels, values) if step > 0 else 0
+        return count + more, crowded or len(now) == MOST_CORNERS
+    return (difference(before, now, pixels, values) if step > 0 else 0), False

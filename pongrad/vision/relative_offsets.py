@@ -100,8 +100,8 @@ def relative_offsets(
     given: Int64s,
     pixels: Pixels,
     values: Values,
-) -> int:
-    """Write the relative offsets in space and in time; return how many inputs they are.
+) -> tuple[int, bool]:
+    """Write the relative offsets in space and in time.
 
     Args:
         now, before: uint16, ascending codes of the corners of this screen and of the one before.
@@ -112,6 +112,9 @@ def relative_offsets(
         given: int64 [inputs], when each input was last given; place 0 counts the calls.
         pixels: uint16, receives the inputs.
         values: int8, receives a 1 for each.
+
+    Returns:
+        How many inputs they are, and whether there were as many points as can be.
     """
     given[0] += 1
     time = given[0]
@@ -153,4 +156,4 @@ def relative_offsets(
                     pixels[count] = place
                     values[count] = 1
                     count += 1
-    return count
+    return count, found == MOST_POINTS
