@@ -40,7 +40,7 @@ PEERS = {
         "Stable-Baselines3 PPO",
         "PongNoFrameskip-v4",
         ("stable-baselines3", "torch"),
-        (str(Path(__file__).resolve().with_name("sb3_pong.py")),),
+        (str(Path(__file__).resolve().with_name("sb3_atari.py")),),
     ),
     "classic": Peer("classic.py", "ALE/Pong-v5", ("pongrad", "numpy"), ("-m", "pongrad.classic")),
 }

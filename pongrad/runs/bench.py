@@ -52,7 +52,7 @@ def bench(seconds: float, workers: int) -> dict[str, Any]:
         classic_engine_frames_per_second and classic_script_frames_per_second: medians over the rounds;
         peak_rss_bytes (of all processes).
     """
-    with _peak_rss() as peak:
+    with peak_rss() as peak:
         fast = _medians(Fast(seed=0, learning_rate=0.0), workers, seconds * 0.75, _fast_rounds)
         classic = _medians(Classic(seed=0, learning_rate=0.0), workers, seconds * 0.25, _classic_rounds)
     return {"workers": workers, **fast, **classic, "peak_rss_bytes": peak[0]}
@@ -215,7 +215,7 @@ def _script_rate(seed: int, games: int = 11) -> float:
 
 
 @contextmanager
-def _peak_rss() -> Iterator[list[int]]:
+def peak_rss() -> Iterator[list[int]]:
     """Watch the memory of this process and all below it; the list's one number is the peak so far."""
     peak, done, me = [0], threading.Event(), psutil.Process()
 

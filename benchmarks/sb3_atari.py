@@ -1,10 +1,10 @@
-"""Stable-Baselines3's PPO on Pong with its published settings; prints a line a game, as classic.py does.
+"""Stable-Baselines3's PPO with its published settings for Atari; prints a line a game, as classic.py does.
 
-    python benchmarks/sb3_pong.py --seed 1   # needs: pip install '.[peers]'
+    python benchmarks/sb3_atari.py --seed 1   # needs: pip install '.[peers]'
 
 The settings are those of RL Baselines3 Zoo (`atari` in its hyperparams/ppo.yml); what it leaves out is
-Stable-Baselines3's default. It plays PongNoFrameskip-v4, as published: unlike in ALE/Pong-v5, which pongrad
-plays, actions are never sticky.
+Stable-Baselines3's default. It plays PongNoFrameskip-v4, as published, or another id of that kind: unlike in
+ALE/Pong-v5, which pongrad plays, actions are never sticky.
 
 The eight games take turns in this process (DummyVecEnv, the Zoo's default). With a process each
 (SubprocVecEnv) it was no faster on two shared cores: 172 steps/s against 192, means of two runs with one
@@ -52,10 +52,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=1, help="where all randomness comes from")
+    parser.add_argument("--game", default="PongNoFrameskip-v4", help="Gymnasium id without a frame skip")
     options = parser.parse_args()
 
     gymnasium.register_envs(ale_py)
-    games = make_atari_env("PongNoFrameskip-v4", n_envs=8, seed=options.seed)
+    games = make_atari_env(options.game, n_envs=8, seed=options.seed)
     model = PPO(
         "CnnPolicy",
         VecFrameStack(games, n_stack=4),

@@ -1,0 +1,190 @@
+"""What recipe `fast` learns in eight Atari games with one set of defaults, in 2 and in 10 million frames.
+
+    python benchmarks/games.py                # a night on two cores; goes on where it was stopped
+    python benchmarks/games.py ALE/Breakout-v5 --frames 2000000 --seeds 171
+    python benchmarks/games.py --speed        # a minute a game, alone on the machine: frames/s and memory
+    python benchmarks/games.py --peer         # Stable-Baselines3's PPO, as long as 10 million frames take
+
+The best agent within so many frames plays 30 fresh games, greedily. Two runs are made at a time, with one
+worker each: what is learned does not depend on the workers. Results go to games.json, with a table in
+games.md beside it. The published scores are those of `peers/atari57_sticky.csv`, given with --published.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+
+from common import train
+
+from pongrad import Agent
+from pongrad.games.scores import reference
+from pongrad.playing.evaluation import evaluate
+from pongrad.runs.bench import peak_rss
+from pongrad.runs.folder import RunFolder
+
+GAMES = tuple(
+    f"ALE/{name}-v5"
+    for name in ("Asterix", "Boxing", "Breakout", "Enduro", "Freeway", "Qbert", "Seaquest", "SpaceInvaders")
+)
+SEEDS = (171, 172)
+FRAMES = (2_000_000, 10_000_000)
+EVALUATED_GAMES = 30
+RESULTS = Path(__file__).with_name("results") / "games.json"
+
+
+class Results:
+    """The results so far, by game and by what was measured; written down as they come."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = Lock()
+        self.known: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
+
+    def note(self, game: str, what: str, result: Any) -> None:
+        """Write down one result."""
+        with self._lock:
+            self.known.setdefault(game, {})[what] = result
+            print(game, what, result, flush=True)
+            self._file.write_text(json.dumps(self.known, indent=1, sort_keys=True) + "\n")
+
+    def has(self, game: str, what: str) -> bool:
+        """Whether this has been measured."""
+        return what in self.known.get(game, {})
+
+
+def learn(game: str, seed: int, frames: int, runs: Path, results: Results) -> None:
+    """Bring one run so far, and evaluate its best agent."""
+    what = f"seed {seed}, {frames} frames"
+    if results.has(game, what):
+        return
+    folder = runs / f"{game.split('/')[-1]}-{seed}"
+    train(folder, "--game", game, "--seed", str(seed), "--frames", str(frames), "--workers", "1")
+    agent = Agent.load(folder / "best.safetensors")
+    agent.greedy = True
+    evaluation = evaluate(agent, EVALUATED_GAMES, 0, 1)
+    kept = {key: evaluation[key] for key in ("mean_score", "standard_error")}
+    drawn = RunFolder(folder).metrics()[-1]["mean_score_100"]
+    results.note(game, what, {**kept, "last_100_in_training": drawn})
+
+
+def speed(game: str, results: Results) -> None:
+    """Frames a second and memory while training on all cores; the first half minute is left out."""
+    with TemporaryDirectory() as name, peak_rss() as peak:
+        folder = Path(name) / "run"
+        train(folder, "--game", game, "--minutes", "1")
+        lines = RunFolder(folder).metrics()
+    first, last = next(line for line in lines if line["seconds"] > lines[-1]["seconds"] / 2), lines[-1]
+    rate = (last["frames"] - first["frames"]) / (last["seconds"] - first["seconds"])
+    results.note(game, "speed", {"frames_per_second": round(rate), "peak_bytes": peak[0]})
+
+
+def peer(game: str, results: Results) -> None:
+    """One seed of Stable-Baselines3's PPO, given the minutes that 10 million frames take at our speed."""
+    minutes = max(FRAMES) / results.known[game]["speed"]["frames_per_second"] / 60
+    script = Path(__file__).with_name("sb3_atari.py")
+    env = game.split("/")[-1].replace("-v5", "NoFrameskip-v4")
+    process = subprocess.Popen(
+        [sys.executable, script, "--game", env, "--seed", "1"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    scores, steps, end = [], 0, time.monotonic() + 60 * minutes
+    for text in process.stdout:
+        words = text.split()
+        steps += int(words[-2])
+        if words[0] == "game":
+            scores.append(float(words[3]))
+        if time.monotonic() > end:
+            process.kill()
+    last = scores[-100:]
+    results.note(
+        game,
+        "sb3",
+        {
+            "minutes": round(minutes, 1),
+            "frames": 4 * steps,
+            "games": len(scores),
+            "mean_score": statistics.fmean(last) if last else None,
+            "standard_error": statistics.stdev(last) / len(last) ** 0.5 if len(last) > 1 else None,
+        },
+    )
+
+
+def table(known: dict[str, dict[str, Any]], published: dict[str, dict[str, str]]) -> str:
+    """The results as Markdown."""
+    rows = [
+        "| game | random | 2 M frames | 10 M frames | frames/s | memory | PPO, 2 M | PPO, 10 M "
+        "| DreamerV3, 10 M | Stable-Baselines3, same minutes |",
+        "|" + " --- |" * 10,
+    ]
+    for game, measured in sorted(known.items()):
+        cells = [game, f"{reference(game).random:,g}"]
+        for count in FRAMES:
+            found = [
+                result
+                for what, result in sorted(measured.items())
+                if what.endswith(f" {count} frames") and what.startswith("seed")
+            ]
+            each = [f"{result['mean_score']:,.1f} ± {result['standard_error']:.1f}" for result in found]
+            cells.append(", ".join(each) or "-")
+        rate = measured.get("speed")
+        cells.append(f"{rate['frames_per_second']:,}" if rate else "-")
+        cells.append(f"{rate['peak_bytes'] / 2**20:,.0f} MiB" if rate else "-")
+        other = published.get(game, {})
+        cells += [other.get(column, "-") for column in ("ppo_2M", "ppo_10M", "dreamerv3_10M")]
+        sb3 = measured.get("sb3")
+        cells.append(f"{sb3['mean_score']:,.1f} ({sb3['frames'] / 1e6:.2f} M frames)" if sb3 else "-")
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """Measure what has not been measured yet, and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("games", nargs="*", default=GAMES, help="Gymnasium ids (default: eight)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--frames", type=int, nargs="+", default=FRAMES)
+    parser.add_argument("--runs", type=Path, default=Path("runs/games"), help="folder of the runs")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="results, as JSON")
+    parser.add_argument("--published", type=Path, help="CSV with game, ppo_2M, ppo_10M and dreamerv3_10M")
+    parser.add_argument("--speed", action="store_true", help="measure frames/s and memory instead")
+    parser.add_argument("--peer", action="store_true", help="have Stable-Baselines3 learn instead")
+    options = parser.parse_args()
+    results = Results(options.out)
+    if options.speed:
+        for game in options.games:
+            speed(game, results)
+    elif options.peer:
+        assert find_spec("stable_baselines3"), "pip install '.[peers]'"
+        for game in options.games:
+            if not results.has(game, "sb3"):
+                peer(game, results)
+    else:
+        with ThreadPoolExecutor(2) as pool:
+            runs = itertools.product(sorted(options.frames), options.seeds, options.games)
+            waiting = [
+                pool.submit(learn, game, seed, frames, options.runs, results) for frames, seed, game in runs
+            ]
+            for run in waiting:
+                run.result()
+    published = {}
+    if options.published:
+        with options.published.open() as file:
+            published = {row["game"]: row for row in csv.DictReader(file)}
+    options.out.with_suffix(".md").write_text(table(results.known, published))
+
+
+if __name__ == "__main__":
+    main()
