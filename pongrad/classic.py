@@ -163,10 +163,11 @@ def save(path, weights, mean_square, game, running_mean):
 
 
 def load(path):
-    """The opposite of `save`."""
+    """The opposite of `save`; fails in one way or another if `save` has not written the file."""
+    shapes = {"W1": (num_hidden_layer_neurons, input_dimensions), "W2": (num_hidden_layer_neurons,)}
     with np.load(path) as file:
-        weights = {name: file[name] for name in ("W1", "W2")}
-        mean_square = {name: file[f"mean_square_{name}"] for name in ("W1", "W2")}
+        weights = {name: file[name].reshape(shape) for name, shape in shapes.items()}
+        mean_square = {name: file[f"mean_square_{name}"].reshape(shape) for name, shape in shapes.items()}
         return weights, mean_square, int(file["game"]), float(file["running_mean"])
 
 
@@ -182,12 +183,20 @@ def main():
     parser.add_argument("--render", action="store_true", help="watch it play (60 frames a second: slow)")
     options = parser.parse_args()
 
+    if options.games < 1 or options.seed < 0:
+        parser.error("--games must be 1 or more, --seed 0 or more")
     if options.resume and not options.file.exists():
         parser.error(f"there is no {options.file} to resume from")
     if options.file.exists() and not options.resume:
         parser.error(f"{options.file} exists: go on with it (--resume) or give another --file")
+    folder = options.file.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        parser.error(f"cannot write to the folder {folder}: give another --file")
     if options.resume:
-        weights, mean_square, game, running_mean = load(options.file)
+        try:
+            weights, mean_square, game, running_mean = load(options.file)
+        except Exception:
+            parser.error(f"{options.file} is damaged or of another program: give another --file")
     else:
         weights = initial_weights(np.random.default_rng(options.seed))
         mean_square = {name: np.zeros_like(w) for name, w in weights.items()}
@@ -221,3 +230,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         raise SystemExit("\nstopped; if an update was saved, go on with --resume") from None
+    except OSError as error:
+        raise SystemExit(f"cannot go on: {error}") from None

@@ -4,6 +4,8 @@ Its mathematics is checked beside the engine's in the other files.
 """
 
 import ast
+import os
+import pickle
 import re
 import subprocess
 import sys
@@ -96,3 +98,57 @@ def test_there_must_be_something_to_resume(run, capsys):
         run("--resume")
     assert stop.value.code == 2
     assert "to resume from" in capsys.readouterr().err.splitlines()[-1]
+
+
+def error_of(run, capsys, *flags):
+    """What the program says in its last line, having played nothing."""
+    with pytest.raises(SystemExit) as stop:
+        run(*flags)
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and "game 1" not in out
+    return err.splitlines()[-1]
+
+
+def test_a_file_that_could_not_be_written_is_refused_before_it_plays(run, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in ("nowhere", "file"):
+        line = error_of(run, capsys, "--file", str(tmp_path / folder / "c.npz"))
+        assert f"cannot write to the folder {tmp_path / folder}" in line
+    assert "--seed 0 or more" in error_of(run, capsys, "--seed", "-1")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+DAMAGES = {
+    "half": lambda good: good[: len(good) // 2],
+    "flipped": lambda good: good[:1000] + bytes([good[1000] ^ 255]) + good[1001:],
+    "empty": lambda good: b"",
+    "text": lambda good: b"hello",
+    "pickle": lambda good: pickle.dumps({"W1": 1}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_one_clear_line(run, capsys, tmp_path, damage):
+    weights = classic.initial_weights(np.random.default_rng(0))
+    classic.save(tmp_path / "c.npz", weights, weights, 10, -20.5)
+    (tmp_path / "c.npz").write_bytes(damage((tmp_path / "c.npz").read_bytes()))
+    line = error_of(run, capsys, "--resume")
+    assert line.endswith("c.npz is damaged or of another program: give another --file")
+
+
+@pytest.mark.parametrize("shape", [None, (3, 4)], ids=["other arrays", "another network"])
+def test_a_foreign_file_is_one_clear_line(run, capsys, tmp_path, shape):
+    w = np.zeros(shape or 1)
+    arrays = {"W1": w, "W2": w[0], "mean_square_W1": w, "mean_square_W2": w[0]} if shape else {"a": w}
+    np.savez(tmp_path / "c.npz", **arrays, game=1, running_mean=-20.0)
+    assert "damaged or of another program" in error_of(run, capsys, "--resume")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limits")
+def test_a_full_disk_is_one_line(tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))\n"
+    code = limit + SOURCE.replace("batch_size = 10", "batch_size = 1")
+    line = [sys.executable, "-c", code, "--games", "1", "--file", str(tmp_path / "c.npz")]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 1 and "cannot go on: " in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "c.npz").exists()
