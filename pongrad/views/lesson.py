@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from pongrad.games import environment
 from pongrad.games.game import Game
@@ -18,6 +17,7 @@ from pongrad.runs import stages
 from pongrad.runs.folder import RunFolder
 from pongrad.views.moments import Moment, moments
 from pongrad.views.pictures import neurons, seen, signed
+from pongrad.views.plots import Figure, own_style, save
 from pongrad.vision.pixels import OFF
 
 _STEPS = 200
@@ -26,6 +26,7 @@ _LOOK_AT = 75
 _NEURONS = 20
 
 
+@own_style()
 def draw(run: RunFolder, folder: Path) -> list[Path]:
     """Draw all pictures of the lesson into a folder, which is made if need be.
 
@@ -50,10 +51,10 @@ def draw(run: RunFolder, folder: Path) -> list[Path]:
     files = [folder / f"{name}.png" for name in pictures]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file, picture in zip(files, pictures.values(), strict=True):
-            picture().savefig(file, dpi=80)
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; give another folder") from error
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}; give another one") from error
+    for file, picture in zip(files, pictures.values(), strict=True):
+        save(picture(), file, dpi=80)
     return files
 
 

@@ -1,6 +1,8 @@
 """Videos, as .mp4 or .gif; no display is needed."""
 
 import contextlib
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from pongrad.games import environment
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
+from pongrad.ground import storage
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
 from pongrad.runs import stages
@@ -33,14 +36,17 @@ _STAGE_WIDTH = 320
 """Pixels of a stage in the time lapse, about."""
 _GAP = 3
 _PALETTE = "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=none:diff_mode=rectangle"
+_EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # as .mp4 has it
 
 
 def check_name(out: Path) -> None:
     """Raise UserError unless a video can be written there."""
-    if out.suffix not in (".mp4", ".gif"):
+    if out.suffix.lower() not in (".mp4", ".gif"):
         raise UserError(f"cannot make a video named {out}: its name must end in .mp4 or .gif")
-    if not out.absolute().parent.is_dir():
+    if not os.path.isdir(out.absolute().parent):
         raise UserError(f"cannot write {out}: there is no folder {out.parent}")
+    if os.path.isdir(out):
+        raise UserError(f"cannot write {out}: it is a folder; give another name")
 
 
 def record(agent: Agent, out: Path, seed: int, inside: bool, seconds: float | None) -> Game:
@@ -126,49 +132,81 @@ def timelapse(run: RunFolder, out: Path, seed: int, seconds: float) -> int:
 def writer(out: Path) -> Iterator["_Add"]:
     """What takes the pictures of a video, 60 a second, all of the first one's size.
 
+    The file appears whole at the end; whatever happens before, one that was there stays as it is.
+
     Raises:
         UserError: the file cannot be written.
     """
     check_name(out)
-    add = _Add(out)
+    unfinished = out.with_name(f".{out.name}.new")
+    add = _Add(unfinished, out.suffix.lower() == ".gif")
     try:
         yield add
-    except OSError as error:  # ffmpeg has gone: the disk is full, the file may not be written
-        raise UserError(f"cannot write {out}: free or choose another folder") from error
+        add.finish()
+        storage.flush(unfinished)  # else a power cut may leave the new name without its content
+        os.replace(unfinished, out)
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(f"cannot write {out}: {why}; make room, or choose another folder") from error
     finally:
-        add.close()
-    if not out.is_file() or not out.stat().st_size:
-        raise UserError(f"cannot write {out}: free or choose another folder")
+        add.stop()
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
 
 
 class _Add:
     """Hands pictures to ffmpeg, which is started with the first."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, is_gif: bool) -> None:
         self._out = out
-        self._is_gif = out.suffix == ".gif"
-        self._every = FRAMES_A_SECOND // _GIF_FRAMES_A_SECOND if self._is_gif else 1
+        self._is_gif = is_gif
+        self._every = FRAMES_A_SECOND // _GIF_FRAMES_A_SECOND if is_gif else 1
         self._count = 0
         self._ffmpeg: Any = None
 
     def __call__(self, picture: Picture) -> None:
         if self._ffmpeg is None:
-            height, width = picture.shape[:2]
-            kind: dict[str, Any] = (
-                {"codec": "gif", "quality": None, "pix_fmt_out": "pal8", "output_params": ["-vf", _PALETTE]}
-                if self._is_gif
-                else {"codec": "libx264", "quality": None, "output_params": ["-crf", "20"]}
-            )
-            self._ffmpeg = imageio_ffmpeg.write_frames(
-                str(self._out), (width, height), fps=FRAMES_A_SECOND // self._every,
-                macro_block_size=2, ffmpeg_log_level="quiet", **kind,
-            )  # fmt: skip
-            self._ffmpeg.send(None)
+            self._start(*picture.shape[:2])
         if self._count % self._every == 0:
-            self._ffmpeg.send(np.ascontiguousarray(picture))
+            try:
+                self._ffmpeg.stdin.write(np.ascontiguousarray(picture))
+            except BrokenPipeError:
+                self.finish()  # says why ffmpeg has gone
+                raise
         self._count += 1
 
-    def close(self) -> None:
-        """Wait until the file is complete."""
+    def _start(self, height: int, width: int) -> None:
+        given = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {FRAMES_A_SECOND // self._every} -i -"
+        mp4 = f"-f mp4 -vf {_EVEN} -vcodec libx264 -pix_fmt yuv420p -crf 20"
+        made = f"-f gif -vf {_PALETTE}" if self._is_gif else mp4
+        args = ["-v", "error", "-y", *given.split(), *made.split()]
+        args.append(f"file:{self._out}")  # else ffmpeg sees options and protocols in a name
+        try:
+            self._ffmpeg = subprocess.Popen(
+                [imageio_ffmpeg.get_ffmpeg_exe(), *args],
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is not for ffmpeg
+            )  # fmt: skip
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"cannot start ffmpeg: {error}; unset IMAGEIO_FFMPEG_EXE, or install imageio-ffmpeg again"
+            ) from error
+
+    def finish(self) -> None:
+        """Wait until the file is complete.
+
+        Raises:
+            OSError: it is not.
+        """
+        if self._ffmpeg is None:
+            return
+        _, said = self._ffmpeg.communicate()
+        if self._ffmpeg.returncode:
+            raise OSError(said.decode(errors="replace").strip().rpartition(": ")[2] or "ffmpeg has failed")
+
+    def stop(self) -> None:
+        """End ffmpeg, finished or not."""
         if self._ffmpeg is not None:
-            self._ffmpeg.close()
+            self._ffmpeg.kill()
+            with contextlib.suppress(OSError), self._ffmpeg:
+                pass  # leaving it closes the pipes
