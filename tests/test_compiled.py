@@ -53,14 +53,24 @@ def test_a_change_in_a_called_functions_file_is_seen(package):
     assert printed(package)[0] == "10.0" and len(cached(package)) == 1  # what nobody uses is removed
 
 
-@pytest.mark.parametrize("home_is_a_file", [False, True])
-def test_a_package_that_cannot_be_written_to(package, home_is_a_file, tmp_path):
-    """Machine code is kept in the user's cache, or else nowhere, which costs time and is said once."""
+@pytest.mark.parametrize("kept_in", ["home", "temporary", "nowhere", "nowhere safe"])
+def test_a_package_that_cannot_be_written_to(package, kept_in, tmp_path):
+    """Machine code is in the user's cache, else with the temporary files, else nowhere, which is said."""
     shutil.rmtree(package / "__pycache__", ignore_errors=True)
     (package / "__pycache__").write_text("no folder")
-    home = tmp_path / "home"
-    home.write_text("no folder") if home_is_a_file else home.mkdir()
-    output, errors = printed(package, HOME=str(home))
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir() if kept_in == "home" else home.write_text("no folder")
+    temporary.mkdir()
+    ours = temporary / f"pongrad-{os.getuid()}"
+    if kept_in == "nowhere":
+        ours.write_text("no folder")
+    if kept_in == "nowhere safe":  # what another user could put there would be run
+        ours.mkdir()
+        ours.chmod(0o777)
+    output, errors = printed(package, HOME=str(home), TMPDIR=str(temporary))
     assert output == "5.0"
-    assert len(errors.splitlines()) == (1 if home_is_a_file else 0)
-    assert home_is_a_file or len(cached(home)) == 1
+    assert [len(cached(folder)) for folder in (home, temporary)] == [
+        kept_in == "home",
+        kept_in == "temporary",
+    ]
+    assert len(errors.splitlines()) == kept_in.startswith("nowhere")

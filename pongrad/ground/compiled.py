@@ -7,10 +7,14 @@ version for each (`python -m pongrad.runs.warm` compiles them ahead).
 
 import contextlib
 import functools
+import getpass
 import hashlib
 import multiprocessing
+import os
 import shutil
+import stat
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +48,8 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
 def cache_folder() -> Path | None:
     """Where machine code is kept: in the package or, if that cannot be written to, in the user's cache.
 
-    NUMBA_CACHE_DIR names another place.
+    If neither can, as in a container that runs as another user, it is kept among the temporary files, where
+    only the user can write. NUMBA_CACHE_DIR names another place.
 
     Numba compiles a function anew when its own file changes, not when a function that it calls has changed in
     another file. So the folder is named by a hash of all files with compiled functions.
@@ -54,21 +59,40 @@ def cache_folder() -> Path | None:
     """
     name = f"numba-{source_hash()}"
     config: Any = numba.config
-    usual = [PACKAGE / "__pycache__", Path("~/.cache/pongrad")]
+    usual = [PACKAGE / "__pycache__", Path("~/.cache/pongrad"), _temporary_folder()]
     for parent in [Path(config.CACHE_DIR)] if config.CACHE_DIR else usual:
         try:
             parent = parent.expanduser()
+            if parent == _temporary_folder():
+                parent.mkdir(mode=0o700, exist_ok=True)
+                _check_private(parent)
             (parent / name).mkdir(parents=True, exist_ok=True)
             (parent / name / "writable").touch()
         except (OSError, RuntimeError):
             continue
         _remove_unused(parent)
         return parent / name
-    if multiprocessing.parent_process() is None:  # workers need not say it again
-        print(
-            "pongrad: no folder for compiled code can be written to: each start takes longer", file=sys.stderr
+    starting: Any = multiprocessing.current_process()
+    if multiprocessing.parent_process() is None and not getattr(starting, "_inheriting", False):
+        print(  # workers need not say it again
+            "pongrad: no folder for compiled code can be written to, so each start takes half a minute: "
+            "set NUMBA_CACHE_DIR to one that can",
+            file=sys.stderr,
         )
     return None
+
+
+def _temporary_folder() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    return Path(tempfile.gettempdir(), f"pongrad-{user}")
+
+
+def _check_private(folder: Path) -> None:
+    """Raise PermissionError if other users can write to a folder: what is read there is run."""
+    if hasattr(os, "getuid"):  # Windows gives each user other temporary files
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise PermissionError(folder)
 
 
 def _remove_unused(parent: Path) -> None:
