@@ -1,5 +1,6 @@
 # Every target does its own set-up in .venv; all it needs is make and Python 3.11 or newer.
 #   make train            learn to beat the computer, live in the browser too      make train ARGS='--minutes 3'
+#   make watch, make play watch the champion in the browser, play against it       make watch ARGS=runs/fast-seed1
 #   make test, make lint  what CI runs
 #   make bench            how fast it is on this machine
 
@@ -8,7 +9,7 @@ BIN = .venv/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: setup train test lint bench clean
+.PHONY: setup train watch play test lint bench clean
 
 setup: .venv/ready
 
@@ -18,6 +19,8 @@ setup: .venv/ready
 	@echo "Setting up in .venv, once"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install --constraint requirements.txt --editable .
+	@$(PIP) install --constraint requirements.txt --editable '.[play]' 2>/dev/null || \
+	echo "The emulator for two players cannot be had here: make play will not work"
 	@$(BIN)/python -m pongrad.runs.warm
 	@touch $@
 
@@ -27,6 +30,12 @@ setup: .venv/ready
 
 train: .venv/ready
 	@$(BIN)/pongrad train --live $(ARGS)
+
+watch: .venv/ready
+	@$(BIN)/pongrad watch $(ARGS)
+
+play: .venv/ready
+	@$(BIN)/pongrad play $(ARGS)
 
 test: .venv/ready-to-test
 	@$(BIN)/python -m pytest $(ARGS)

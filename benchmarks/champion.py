@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 
 from pongrad.ground import storage
+from pongrad.ground.system import cores
 from pongrad.network.agent import CHAMPION, FORMAT, Agent
 from pongrad.playing.evaluation import evaluate
-from pongrad.playing.workers import cores
 from pongrad.runs.folder import RunFolder
 
 EVALUATIONS = 3

@@ -26,10 +26,10 @@ from common import train
 
 from pongrad import Agent
 from pongrad.ground import storage
+from pongrad.ground.system import cores
 from pongrad.learning.recipes import Fast
 from pongrad.network.agent import FORMAT
 from pongrad.playing.evaluation import evaluate
-from pongrad.playing.workers import cores
 from pongrad.runs.folder import RunFolder
 from pongrad.runs.stages import files
 from pongrad.views.plots import learning_curve

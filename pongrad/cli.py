@@ -2,21 +2,26 @@
 
 import argparse
 import contextlib
+import errno
 import io
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import psutil
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from pongrad.ground.arguments import whole_number
 from pongrad.ground.errors import UserError
 from pongrad.learning.recipes import RECIPES, Fast, Recipe
 
@@ -43,9 +48,9 @@ class Evaluate:
     def run(self) -> None:
         """Print a line a game and the result."""
         from pongrad.games.scores import reference, result
+        from pongrad.ground.system import cores
         from pongrad.network.agent import Agent
         from pongrad.playing.evaluation import evaluate
-        from pongrad.playing.workers import cores
 
         if self.greedy and self.sample:
             raise UserError("--greedy and --sample exclude each other: give one of them")
@@ -88,16 +93,49 @@ class _Page:
     """Where to listen; 0.0.0.0 lets other machines in, a phone for example."""
     port: Annotated[int, arg(metavar="N")] = 8021
     """Where to listen; 0: any port that is free."""
+    allow_host: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="NAME")]] = ()
+    """Answer under this name, too, as behind a proxy or with https; may be repeated."""
 
-    def serve(self, source: Any, says: str) -> None:
-        """Serve a `web.PageSource` until Ctrl-C; `says` is printed before the address."""
+    def source(self) -> tuple[Any, str]:
+        """What the page shows, a `web.PageSource`, and what to print before its address."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Serve the page until a signal; before there is a page, and while it ends, one ends it at once."""
         import asyncio
 
+        from pongrad.ground.system import STOP_SIGNALS
         from pongrad.views import web
 
-        listening = web.listen(self.host, self.port)
-        print(f"{says} at {web.url(listening)} (Ctrl-C ends it)", flush=True)
-        asyncio.run(web.serve(source, listening, self.host, web.Broadcaster()))
+        signals = [each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]  # by nohup
+        stopped: list[int] = []
+
+        async def serve() -> None:
+            ended, loop = asyncio.Event(), asyncio.get_running_loop()
+
+            def stop(number: int, _: Any) -> None:
+                for each in signals:
+                    signal.signal(each, _end_at_once)
+                stopped.append(number)
+                loop.call_soon_threadsafe(ended.set)
+
+            for each in signals:
+                signal.signal(each, stop)
+            await web.serve(source, listening, self.host, web.Broadcaster(), ended, self.allow_host)
+
+        with contextlib.ExitStack() as handlers:
+            for each in signals:
+                handlers.callback(signal.signal, each, signal.signal(each, _end_at_once))
+            web.check_host_names(self.allow_host)
+            source, says = self.source()
+            listening = web.listen(self.host, self.port)
+            print(f"{says} at {web.url(listening)} (Ctrl-C ends it)", flush=True)
+            asyncio.run(serve())
+            os._exit(128 + stopped[0])  # while Python ends, a signal would have its default effect again
+
+
+def _end_at_once(number: int, _: Any) -> NoReturn:
+    os._exit(128 + number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +145,11 @@ class Play(_Page):
     agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
     """The first opponent, as for watch; the page lets you choose among all runs under runs/."""
 
-    def run(self) -> None:
-        """Serve the page until Ctrl-C."""
+    def source(self) -> tuple[Any, str]:
+        """The table."""
         from pongrad.views import duel
 
-        self.serve(duel.Play(duel.opponents(self.agent)), "Play")
+        return duel.Play(duel.opponents(self.agent)), "Play"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,15 +193,14 @@ class Watch(_Page):
     seed: Annotated[int, arg(metavar="N")] = 0
     """Which games: those that evaluate plays with this seed."""
 
-    def run(self) -> None:
-        """Serve the page until Ctrl-C."""
+    def source(self) -> tuple[Any, str]:
+        """The agent's games."""
         from pongrad.network.agent import Agent
         from pongrad.views.watch import Watch, folder_of
 
         _at_least("seed", self.seed, 0)
         agent = Agent.load(self.agent)
-        source = Watch(agent, str(self.agent), folder_of(self.agent), self.seed)
-        self.serve(source, f"{self.agent} plays")
+        return Watch(agent, str(self.agent), folder_of(self.agent), self.seed), f"{self.agent} plays"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +264,7 @@ class Plot:
 
         if not self.runs:
             raise UserError("give at least one run's folder: pongrad plot runs/fast-seed1 -o curve.png")
-        if self.out.suffix not in (".png", ".pdf", ".svg"):
+        if self.out.suffix.lower() not in (".png", ".pdf", ".svg"):
             raise UserError(
                 f"cannot make a picture named {self.out}: its name must end in .png, .pdf or .svg"
             )
@@ -250,7 +287,7 @@ class Bench:
 
     def run(self) -> None:
         """Print the figures."""
-        from pongrad.playing.workers import cores
+        from pongrad.ground.system import cores
         from pongrad.runs.bench import bench, table
 
         _above_zero("seconds", self.seconds)
@@ -259,29 +296,79 @@ class Bench:
         print(json.dumps(result) if self.json else table(result))
 
 
+_OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""Of standard output: its reader has closed it, as `| head` does, the disk is full, the terminal is gone."""
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command; exits with code 2 and one line on stderr if the user can put it right."""
-    args = list(sys.argv[1:] if args is None else args)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # what the terminal cannot show is a question mark
     try:
-        command = _command(args)
-        if isinstance(command, Recipe):
-            from pongrad.views.training_view import train
-
-            age = time.time() - psutil.Process().create_time()  # the clock runs from the process's start,
-            train(command, time.monotonic() - (age if 0 < age < 60 else 0.0))  # unless it has been set anew
-        else:
-            command.run()
+        with _quiet_at_a_second_interrupt():
+            _run(list(sys.argv[1:] if args is None else args))
     except UserError as error:
-        print(f"pongrad: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
     except MemoryError as error:
-        print(f"pongrad: not enough memory ({error}): use fewer neurons, games or steps", file=sys.stderr)
-        sys.exit(2)
+        _fail(f"not enough memory ({error}): use fewer neurons, games or steps")
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has closed it, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise
+        if error.errno != errno.EPIPE:
+            _fail(f"cannot write the output: {error.strerror}")
         sys.exit(1)
+    finally:
+        _forget_what_cannot_be_shown()
+
+
+def _run(args: list[str]) -> None:
+    command = _command(args)
+    if isinstance(command, Recipe):
+        from pongrad.views.training_view import train
+
+        age = time.time() - psutil.Process().create_time()  # the clock runs from the process's start,
+        train(command, time.monotonic() - (age if 0 < age < 60 else 0.0))  # unless it has been set anew
+    else:
+        command.run()
+    if sys.stdout:
+        sys.stdout.flush()
+
+
+def _fail(why: str) -> NoReturn:
+    with contextlib.suppress(OSError, ValueError):
+        print(f"pongrad: {why}", file=sys.stderr, flush=True)
+    sys.exit(2)
+
+
+@contextlib.contextmanager
+def _quiet_at_a_second_interrupt() -> Iterator[None]:
+    """Ctrl-C is a KeyboardInterrupt; while that ends the command, another one ends the process."""
+
+    def handle(number: int, _: Any) -> None:
+        signal.signal(number, lambda number, _: os._exit(128 + number))
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _forget_what_cannot_be_shown() -> None:
+    """Python would complain, at its end, of what it could not write."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _command(args: list[str]) -> Any:
@@ -291,7 +378,7 @@ def _command(args: list[str]) -> Any:
     if args[:1] == ["train"]:
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first.add_argument("--recipe", nargs="?")
-        first.add_argument("--run", nargs="?", type=Path)
+        first.add_argument("--run", nargs="?", type=_path)
         first.add_argument("--resume", action="store_true")
         known, _ = first.parse_known_args(args[1:])
         recipe = RECIPES.get(known.recipe, Fast)
@@ -319,7 +406,31 @@ def _command(args: list[str]) -> Any:
 def _parse(kind: Any, args: list[str], prog: str = "pongrad", default: Any = None) -> Any:
     with _one_line_errors(prog):
         options = {} if default is None else {"default": default}
-        return tyro.cli(kind, prog=prog, args=args, config=(FlagCreatePairsOff,), **options)
+        return tyro.cli(
+            kind, prog=prog, args=args, config=(FlagCreatePairsOff,), registry=_REGISTRY, **options
+        )
+
+
+_REGISTRY = ConstructorRegistry()
+"""How tyro reads whole numbers (`arguments.whole_number`) and paths: a shell leaves the ~ of --run=~/x."""
+
+
+@_REGISTRY.primitive_rule
+def _read(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    read: Callable[[str], Any] | None = {int: whole_number, Path: _path}.get(info.type)
+    if not read:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="N" if info.type is int else "PATH",
+        instance_from_str=lambda texts: read(texts[0]),
+        is_instance=lambda value: isinstance(value, info.type),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from pongrad.cli import main
-from pongrad.learning.recipes import RECIPES, Classic, flag
+from pongrad.ground.arguments import flag
+from pongrad.learning.recipes import RECIPES, Classic
 from pongrad.network.agent import CHAMPION, Agent
 from pongrad.network.network import Network
 from pongrad.runs.folder import RunFolder

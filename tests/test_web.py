@@ -74,6 +74,12 @@ def get(page, path, method="GET", **headers):
     return answer.status, answer.read()
 
 
+def knock(page, host, origin=None):
+    """Connect as one who asks for this host."""
+    line = socket.create_connection((page.host, page.port))
+    return connect(f"ws://{host}/socket", sock=line, origin=origin)
+
+
 def receive(client, want):
     """The next message of a kind: a kind of JSON, or the first byte of a binary one."""
     deadline = time.monotonic() + PATIENCE
@@ -125,8 +131,9 @@ def test_foreign_hosts_and_origins_are_refused(page):
         with pytest.raises(InvalidStatus) as refused, connect(page.socket, origin=origin):
             pass
         assert refused.value.response.status_code == 403
-    with pytest.raises(InvalidStatus), connect(page.socket, additional_headers={"Host": "evil.example"}):
+    with pytest.raises(InvalidStatus) as refused, knock(page, "evil.example"):
         pass
+    assert refused.value.response.status_code == 403
     with connect(page.socket, origin=f"http://{ours}") as client:
         receive(client, "hello")
 
@@ -138,9 +145,9 @@ def test_it_listens_on_loopback_unless_told_otherwise(page):
         if connection.status == psutil.CONN_LISTEN
     ]
     assert listening == ["127.0.0.1"]
-    everywhere = web._Guard(None, "0.0.0.0")
+    everywhere = web._Guard(None, "0.0.0.0", (), print)
     for host, known in (("192.0.2.7:80", True), (socket.gethostname(), True), ("evil.example", False)):
-        assert everywhere._is_ours({"host": host}) is known
+        assert (everywhere._foreign({"host": host}) is None) is known
 
 
 @pytest.mark.parametrize(

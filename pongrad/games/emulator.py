@@ -1,20 +1,18 @@
 """The emulator: plays what Gymnasium's Atari environments play, faster, and from any game's value on."""
 
-import contextlib
 import functools
 import itertools
-import resource
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import ale_py
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from pongrad.games import environment
 from pongrad.games.game import Game
 from pongrad.ground.errors import UserError
+from pongrad.ground.system import limited_memory
 
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
@@ -121,16 +119,11 @@ class Emulator:
         Raises:
             ValueError: the emulator cannot.
         """
-        limits = resource.getrlimit(resource.RLIMIT_AS)
-        most = psutil.Process().memory_info().vms + _SPARE_MEMORY
-        with contextlib.suppress(OSError, ValueError):  # not every system can
-            resource.setrlimit(resource.RLIMIT_AS, (most, limits[1]))
         try:
-            self.restore(game)
+            with limited_memory(_SPARE_MEMORY):
+                self.restore(game)
         except _EMULATOR_ERRORS as error:
             raise ValueError(f"the emulator cannot restore game {game.number}") from error
-        finally:
-            resource.setrlimit(resource.RLIMIT_AS, limits)
         if game.last_action not in self.action_names:
             raise ValueError(f"game {game.number} with last_action {game.last_action}")
         if game.state and game.frames != self.frames():

@@ -25,6 +25,10 @@ LARGEST_HEADER = 2**24
 """Bytes; a file of more is neither written nor read. The defaults make 21 MB and 20 kB."""
 
 _KEY = "pongrad"
+_OURS = b"pongrad-"
+_WHERE_OURS = 4096
+"""So many of its first bytes hold a file's format, which begins with these."""
+
 _CHECKSUM = "sha256"
 
 
@@ -64,9 +68,13 @@ def append(path: Path, content: bytes) -> None:
 def flush(path: Path) -> None:
     """Have what was written to a file, or the names in a folder, on the disk before going on.
 
+    Windows opens no folders; it keeps names by itself.
+
     Raises:
         OSError: the disk cannot.
     """
+    if os.name == "nt" and path.is_dir():
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -91,6 +99,7 @@ def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
     Raises:
         UserError: it cannot be written, or would be too large to be read again.
     """
+    metadata = json.loads(json.dumps(metadata, default=_plain))  # as it will be read
     text = json.dumps({**metadata, _CHECKSUM: _checksum(tensors, metadata)})
     content = safetensors.numpy.save(tensors, {_KEY: text})
     if len(content) > LARGEST_FILE or _header_size(content) > LARGEST_HEADER:
@@ -127,8 +136,11 @@ def load(path: Path, format: str) -> tuple[Tensors, dict[str, Any]]:
 
 
 def damaged(path: Path, why: object) -> UserError:
-    """The error for a file that cannot be used."""
-    return UserError(f"{path} is damaged ({why}): delete it, and use another one")
+    """The error for a file that cannot be used; only one of ours may be worth nothing to its owner."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        if _OURS in file.read(_WHERE_OURS):
+            return UserError(f"{path} is damaged ({why}): delete it, and use another one")
+    return UserError(f"{path} is not a file that pongrad wrote, or not whole ({why}): give another one")
 
 
 _UNKNOWN_DTYPE = (AttributeError, KeyError, TypeError)
@@ -147,6 +159,11 @@ def _checksum(tensors: Tensors, metadata: dict[str, Any]) -> str:
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
         digest.update(np.ascontiguousarray(array).data if array.size else b"")
     return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold of a value that it does not know: a number of NumPy's, or a text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _header_size(start: bytes) -> int:
@@ -170,8 +187,14 @@ def _check_format(path: Path, metadata: Any, format: str) -> None:
         return
     name, _, version = format.rpartition("-")
     found_name, _, found_version = str(found).rpartition("-")
+    if found_name != name and found_name.startswith(_OURS.decode()):
+        kinds = [each.removeprefix(_OURS.decode()) for each in (found_name, name)]
+        instead = (
+            "give the run's folder, or its best.safetensors" if "agent" in kinds[1] else "give another one"
+        )
+        raise UserError(f"{path} is of the kind {kinds[0]}, not {kinds[1]}: {instead}")
     if found_name != name or not found_version.isdecimal():
-        raise UserError(f"{path} is not a file of format {format}: give one that pongrad wrote")
+        raise UserError(f"{path} is not a file that pongrad wrote: give another one")
     if int(found_version) > int(version):
         raise UserError(f"{path} was written by a newer pongrad ({found}, not {format}): update pongrad")
     raise UserError(f"{path} was written by an older pongrad ({found}, not {format}): recreate it")

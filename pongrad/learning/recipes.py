@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
 from pongrad.games import environment
+from pongrad.ground.arguments import flag, normalise
 from pongrad.ground.errors import UserError
 
 PONG = "ALE/Pong-v5"
@@ -45,8 +46,18 @@ class Recipe:
     """Resume the run in that folder, or the newest one in runs/."""
     live: bool = False
     """Show the training on a page in the browser."""
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Where the page is; 0.0.0.0 lets other machines in, and out of a container."""
+    port: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 8021 or a free one)")] = None
+    """Where the page is; 0: any port that is free."""
+    allow_host: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="NAME")]] = ()
+    """Let the page answer under this name, too, as behind a proxy or with https; may be repeated."""
     num_hidden_layer_neurons: int = 200
     """Hidden ReLU neurons."""
+
+    def __post_init__(self) -> None:
+        """Make the fields plain Python: see `arguments.normalise`."""
+        normalise(self)
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""
@@ -59,6 +70,9 @@ class Recipe:
             raise UserError(f"--until must be a score, not {self.until}")
         if self.seed < 0:
             raise UserError(f"--seed must be 0 or more, not {self.seed}")
+        for name in ("host", "port", "allow_host"):
+            if not self.live and getattr(self, name) != getattr(Recipe, name):
+                raise UserError(f"{flag(name)} is for the page: add --live")
         environment.rom(self.environment)
 
     @property
@@ -79,7 +93,8 @@ class Recipe:
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """The fields that decide what is learned; a resumed run may not change them."""
-        how_long = {"workers", "frames", "minutes", "until", "run", "resume", "live"}
+        how_long = {"workers", "frames", "minutes", "until", "run", "resume"}
+        how_long |= {"live", "host", "port", "allow_host"}
         settings = {name: value for name, value in asdict(self).items() if name not in how_long}
         return settings | {"env_options": list(self.env_options)}  # as JSON has it
 
@@ -181,11 +196,6 @@ class Classic(Recipe):
 
 
 RECIPES: dict[str, type[Recipe]] = {"fast": Fast, "classic": Classic}
-
-
-def flag(name: str) -> str:
-    """A field's name as it is written on the command line."""
-    return "--" + name.strip("_").replace("_", "-")
 
 
 def _above_zero(recipe: Recipe, *names: str) -> None:

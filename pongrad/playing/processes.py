@@ -1,16 +1,21 @@
 """The processes behind `Workers`: each does task after task, and is replaced by a new one when it dies."""
 
+import ast
+import multiprocessing
 import os
-import signal
+import sys
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
+from multiprocessing import resource_tracker
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from pongrad.games import environment
 from pongrad.ground.errors import UserError
+from pongrad.ground.system import limit_seconds, lower_priority, without_stop_signals
 from pongrad.playing.shared import CONTEXT, SharedAgent
 
 DEATHS = 3
@@ -19,7 +24,53 @@ DEATHS = 3
 SECONDS_A_TASK = 300.0
 """Of a processor: a task takes 0.1 s, and one that takes so long never ends. The worker dies of it."""
 
-_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+_UNGUARDED = 77
+"""Exit code of a process that would start others while it imports the script that started it."""
+
+_GUARD = (
+    "this starts processes, and each of them imports your script: put the call below a line "
+    'if __name__ == "__main__":'
+)
+
+
+def check_may_start_processes() -> None:
+    """Find out, before anything is made, whether this process can start others.
+
+    Raises:
+        UserError: it is a daemon, or its script calls this whenever it is imported.
+    """
+    process: Any = multiprocessing.current_process()
+    if getattr(process, "_inheriting", False):  # the script is being imported in a process that it started
+        os._exit(_UNGUARDED)
+    if process.daemon:
+        raise UserError(
+            "this starts processes, which those of multiprocessing.Pool may not: use "
+            "concurrent.futures.ProcessPoolExecutor"
+        )
+    if _called_on_import():
+        raise UserError(_GUARD)
+
+
+def _called_on_import() -> bool:
+    """Whether the call comes from a line of the main script that is below no `if`."""
+    frame = sys._getframe()
+    while frame.f_back:
+        frame = frame.f_back
+        names = frame.f_globals
+        if frame.f_code.co_name == "<module>" and names.get("__name__") == "__main__":
+            break
+    else:
+        return False
+    spec = names.get("__spec__")
+    if not names.get("__file__") or (spec and spec.name.rpartition(".")[2] == "__main__"):
+        return False  # these are not imported again
+    try:
+        lines = ast.parse(Path(names["__file__"]).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return False
+    at = [line for line in lines if line.lineno <= frame.f_lineno <= (line.end_lineno or 0)]
+    return bool(at) and not isinstance(at[0], ast.If)
 
 
 class WorkersDied(UserError):
@@ -58,9 +109,10 @@ class Worker:
             self._pipe.close()
             self._process = None
 
-    def fileno(self) -> int:
+    @property
+    def pipe(self) -> Any:
         """What to wait for until there are answers."""
-        return self._pipe.fileno()
+        return self._pipe
 
     def give(self, message: tuple[Any, ...]) -> None:
         """Set it to a task, a function and its arguments; it comes after those it has."""
@@ -99,6 +151,8 @@ class Worker:
     def _replace(self) -> None:
         self._process.join(1)
         code = self._process.exitcode
+        if code == _UNGUARDED:
+            raise UserError(_GUARD) from None
         self._end()
         self._deaths += 1
         if self._deaths == DEATHS:
@@ -114,20 +168,19 @@ class Worker:
 def spawn(target: Callable[..., None], args: tuple[Any, ...], name: str) -> tuple[Any, Any]:
     """Start a process that runs `target(pipe, *args)`; returns it and this end of the pipe.
 
-    It will never hear of Ctrl-C or SIGTERM: these are for the process that learns.
+    It will never hear of Ctrl-C, SIGTERM or SIGHUP: these are for the process that learns.
 
     Raises:
         OSError: the system has no room for it.
     """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
+    if os.name == "posix":
+        resource_tracker.ensure_running()  # else the first start would do it, and unblock the signals
+    with without_stop_signals():
         here, there = CONTEXT.Pipe()
         process = CONTEXT.Process(target=target, args=(there, *args), name=name, daemon=True)
         process.start()
         there.close()
         return process, here
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _work(pipe: Any, shared: SharedAgent, seconds: float) -> None:
@@ -135,21 +188,21 @@ def _work(pipe: Any, shared: SharedAgent, seconds: float) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # the emulator complains about damaged states; what matters is sent back
         os.dup2(silence, stream)
-    os.nice(5)  # the learner goes first: all workers wait for its weights
+    lower_priority(5)  # the learner goes first: all workers wait for its weights
     agents = [shared.agent(number) for number in range(2)]
     emulator: environment.Environment | None = None
     tasks: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
     while task := tasks.get():
         weights, function, *args = task
-        signal.setitimer(signal.ITIMER_PROF, seconds)  # ends even a loop inside the emulator
+        limit_seconds(seconds)  # ends even a loop inside the emulator
         try:
             emulator = emulator or environment.make(agents[0].game)
             answer = function(agents[weights % 2], *args, emulator)
         except Exception as error:  # raised again where it can be seen
             error.add_note(traceback.format_exc())
             answer = error
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        limit_seconds(0)
         try:
             pipe.send(answer)
         except OSError:

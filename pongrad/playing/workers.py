@@ -5,10 +5,9 @@ So a worker that dies loses nothing: another takes its place, and its piece is p
 """
 
 import itertools
-import os
-import select
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import wait
 from typing import Any
 
 from pongrad.games.environment import Environment
@@ -16,7 +15,7 @@ from pongrad.games.game import Game
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
 from pongrad.playing.play import Rollout, Segment, SerialisedRollouts, next_game, play, play_on
-from pongrad.playing.processes import SECONDS_A_TASK, Worker
+from pongrad.playing.processes import SECONDS_A_TASK, Worker, check_may_start_processes
 from pongrad.playing.shared import SharedAgent
 
 PIECE = 500
@@ -31,11 +30,6 @@ class Interrupted(Exception):
     """Play was broken off on request; the unfinished rollouts are gone, everything else is as it was."""
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Workers:
     """A team of processes that play one agent; use it in a `with` statement."""
 
@@ -45,7 +39,11 @@ class Workers:
         Args:
             shared: who is to play, with weights that may be published meanwhile.
             count: how many processes.
+
+        Raises:
+            UserError: this process cannot start them.
         """
+        check_may_start_processes()
         self._shared = shared
         self._team = [Worker(f"pongrad-worker-{i}", (shared, SECONDS_A_TASK)) for i in range(count)]
         try:
@@ -209,8 +207,8 @@ class Workers:
                 busy = [worker for worker, keys in playing.items() if keys]
                 if not busy:
                     return
-                ready, _, _ = select.select(busy, (), (), 0.1)
-                for worker in ready:
+                ready = wait([worker.pipe for worker in busy], 0.1)
+                for worker in [worker for worker in busy if worker.pipe in ready]:
                     for answer in worker.answers():
                         take(playing[worker].popleft(), _result(answer))
                 if stopping():

@@ -9,13 +9,12 @@ beat.safetensors     the agent that first beat the computer, or passed the human
 stages/              the agent at spaced moments, small; see `stages.py`
 learning_curve.png   a picture of it all
 summary.json         the result
-lock                 held by the process that trains
+lock, owner          held by the process that trains, and its number
 
 metrics.jsonl is on the disk before a checkpoint is, and tensorboard/ is made from it; so whatever ends a
 process, the newest checkpoint with the lines up to it is the whole run.
 """
 
-import fcntl
 import itertools
 import json
 import os
@@ -23,7 +22,9 @@ import platform
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from pongrad.games.game import Game
 from pongrad.ground import storage
@@ -51,7 +52,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: Any = None
+        self._lock: FileLock | None = None
         self._tensorboard: EventFile | None = None
 
     def __repr__(self) -> str:
@@ -101,17 +102,16 @@ class RunFolder:
             UserError: another process is training here, or the folder cannot be written to.
         """
         try:
-            self._lock = open(self.path / "lock", "a+b", buffering=0)  # noqa: SIM115
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                self._lock.seek(0)
-                owner = self._lock.read().decode().strip()
+                lock = FileLock(self.path / "lock", timeout=0, thread_local=False)
+                lock.acquire()
+            except Timeout as error:
+                owner = (self.path / "owner").read_text().strip()
                 raise UserError(
                     f"process {owner} is training in {self.path}: stop it, or give another --run"
                 ) from error
-            self._lock.truncate(0)
-            self._lock.write(b"%d\n" % os.getpid())
+            self._lock = lock
+            (self.path / "owner").write_text(f"{os.getpid()}\n")
             (self.path / "checkpoints").mkdir(exist_ok=True)
             for folder in (self.path, self.path / "checkpoints", self.path / "tensorboard"):
                 storage.remove_unfinished(folder)
@@ -121,7 +121,7 @@ class RunFolder:
     def close(self) -> None:
         """Let others train here."""
         if self._lock:
-            self._lock.close()
+            self._lock.release()
 
     def write_config(self, config: Recipe, seen: Survey | None = None) -> None:
         """Write how the run is made and when it is to stop; a resumed run may have been given a later end.
@@ -130,7 +130,7 @@ class RunFolder:
             config: the recipe.
             seen: what random play has shown of the game, to be used again when the run is resumed.
         """
-        of_the_session = ("run", "resume", "live")
+        of_the_session = ("run", "resume", "live", "host", "port", "allow_host")
         settings = {name: value for name, value in asdict(config).items() if name not in of_the_session}
         versions = {package: version(package) for package in PACKAGES}
         versions["python"] = platform.python_version()
@@ -145,15 +145,11 @@ class RunFolder:
             del settings["versions"]
             settings.pop("survey", None)
             recipe = RECIPES[settings["recipe"]]
-            settings["env_options"] = tuple(settings["env_options"])
             config = recipe(**settings, run=self.path)
-            for name, kind in get_type_hints(recipe).items():
-                if not _fits(value := getattr(config, name), kind):
-                    raise TypeError(f"{name} is {value!r}")
-            config.check()
-            return config
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, UserError) as error:
             raise UserError(f"{file} is damaged ({error}): start a new run") from error
+        config.check()
+        return config
 
     def survey(self) -> Survey | None:
         """What random play has shown of the game; None if the run was stopped before.
@@ -277,15 +273,6 @@ class RunFolder:
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json."""
         storage.write_json(self.path / "summary.json", summary)
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value from JSON is of this type."""
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(isinstance(each, get_args(kind)[0]) for each in value)
-    return isinstance(value, kind | int)
 
 
 def _checkpoint_name(progress: Progress) -> str:

@@ -6,6 +6,7 @@ session; the last checkpoint is then what a resume goes on from.
 
 import contextlib
 import math
+import os
 import signal
 import threading
 import time
@@ -19,14 +20,16 @@ import numpy as np
 from pongrad.games import environment
 from pongrad.games.game import Game
 from pongrad.games.scores import reference
+from pongrad.ground.arguments import flag
 from pongrad.ground.errors import UserError
+from pongrad.ground.system import STOP_SIGNALS, cores
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
-from pongrad.learning.recipes import Recipe, flag
+from pongrad.learning.recipes import Recipe
 from pongrad.network.agent import Agent
 from pongrad.playing.play import Segment
 from pongrad.playing.processes import WorkersDied
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.workers import Interrupted, Workers, cores
+from pongrad.playing.workers import Interrupted, Workers
 from pongrad.runs.checkpoint import Checkpoint, Progress
 from pongrad.runs.folder import RunFolder
 from pongrad.runs.stages import Stages
@@ -306,9 +309,10 @@ class Training:
 
 
 class Stopping:
-    """While its `with` block runs, SIGINT and SIGTERM ask for a stop at the next moment that loses nothing.
+    """While its `with` block runs, SIGINT, SIGTERM and SIGHUP ask for a stop as soon as nothing is lost.
 
-    A second signal ends the process at once; what was saved stays whole.
+    A second signal ends the process at once; what was saved stays whole. A signal that is ignored, as `nohup`
+    has SIGHUP ignored, asks for nothing.
     """
 
     def __init__(self) -> None:
@@ -317,8 +321,9 @@ class Stopping:
 
     def __enter__(self) -> "Stopping":
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+            for number in STOP_SIGNALS:
+                if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -327,8 +332,7 @@ class Stopping:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._signal is not None:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+            os._exit(128 + number)
         self._signal = number
 
     def asked(self) -> bool:
@@ -339,8 +343,8 @@ class Stopping:
         """Leave as the signal asked, if one has come."""
         if self._signal == signal.SIGINT:
             raise KeyboardInterrupt
-        if self._signal == signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM)
+        if self._signal is not None:
+            raise SystemExit(128 + self._signal)
 
 
 def speeds(updates: Iterable[tuple[float, int, float]]) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from ale_py import Action
 from numpy.typing import NDArray
 
 from pongrad.games import environment
+from pongrad.ground.commands import python
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
 from pongrad.runs import stages
@@ -56,9 +57,8 @@ class Duel:
         try:
             emulator = importlib.import_module("multi_agent_ale_py")
         except ImportError as error:
-            raise UserError(
-                "playing needs the two-player emulator: pip install multi-agent-ale-py"
-            ) from error
+            install = python("-m", "pip", "install", "multi-agent-ale-py")
+            raise UserError(f"playing needs the emulator for two players: {install}") from error
         emulator.ALEInterface.setLoggerMode("error")
         self._ale = emulator.ALEInterface()
         self._ale.setInt(b"random_seed", seed)

@@ -6,12 +6,15 @@ the memory that the workers share; the numbers come from the run's folder. Witho
 
 import asyncio
 import contextlib
-import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pongrad.ground.commands import command
 from pongrad.ground.errors import UserError
+from pongrad.ground.system import lower_priority
+from pongrad.learning.recipes import Recipe
 from pongrad.network.agent import Agent
 from pongrad.playing.processes import spawn
 from pongrad.playing.shared import SharedAgent
@@ -25,6 +28,19 @@ SHARE = 0.04
 """Of one core: what showing the game may cost; with two cores or more that is less than 5 % of training."""
 
 
+def listen(config: Recipe) -> socket.socket:
+    """A socket for the page, where the recipe says; its port may be taken only if the user has named none.
+
+    Raises:
+        UserError: the address or the port cannot be had, or a name to allow is none.
+    """
+    web.check_host_names(config.allow_host)
+    if config.port is None:
+        with contextlib.suppress(UserError):  # another training run may be there already
+            return web.listen(config.host, web.PORT)
+    return web.listen(config.host, config.port or 0)
+
+
 class Live:
     """Serves the page while its `with` block runs.
 
@@ -32,26 +48,31 @@ class Live:
         url: where it is.
     """
 
-    def __init__(self, shared: SharedAgent, folder: RunFolder) -> None:
+    def __init__(
+        self, shared: SharedAgent, folder: RunFolder, config: Recipe, listening: socket.socket
+    ) -> None:
         """Start the process.
 
         Args:
             shared: the agent that learns, in shared memory.
             folder: its run.
-
-        Raises:
-            UserError: there is no port to listen on.
+            config: its recipe.
+            listening: from `listen`; it is closed here.
         """
-        try:
-            listening = web.listen(web.LOOPBACK, web.PORT)
-        except UserError:  # another training run is there already
-            listening = web.listen(web.LOOPBACK, 0)
         self.url = web.url(listening)
-        self._process, self._pipe = spawn(_serve, (listening, shared, folder.path), "pongrad-live")
+        self._process, self._pipe = spawn(
+            _serve, (listening, shared, folder.path, config.host, config.allow_host), "pongrad-live"
+        )
         listening.close()
 
     def __enter__(self) -> "Live":
         return self
+
+    def news(self) -> Iterator[str]:
+        """What there is to say since the last call: which names the page was refused under."""
+        with contextlib.suppress(EOFError, OSError):  # the process has died
+            while self._pipe.poll():
+                yield self._pipe.recv()
 
     def __exit__(self, *_: object) -> None:
         self._pipe.close()
@@ -60,20 +81,26 @@ class Live:
         self._process.join()
 
 
-def _serve(pipe: Any, listening: socket.socket, shared: SharedAgent, path: Path) -> None:
+def _serve(pipe: Any, listening: socket.socket, shared: SharedAgent, path: Path, *names: Any) -> None:
     """The process's life: serve until the other end of the pipe closes, however that comes about."""
-    with contextlib.suppress(OSError):
-        os.nice(10)
-    asyncio.run(_until_closed(pipe, listening, shared, path))
+    lower_priority(10)
+    asyncio.run(_until_closed(pipe, listening, shared, path, *names))
 
 
-async def _until_closed(pipe: Any, listening: socket.socket, shared: SharedAgent, path: Path) -> None:
+async def _until_closed(
+    pipe: Any,
+    listening: socket.socket,
+    shared: SharedAgent,
+    path: Path,
+    host: str,
+    allowed: tuple[str, ...],
+) -> None:
     ended, broadcaster = asyncio.Event(), web.Broadcaster()
 
     def end() -> None:
         asyncio.get_running_loop().remove_reader(pipe.fileno())
         broadcaster.tell(
-            "ended", {"text": f"The training has ended. To go on watching: pongrad watch {path}"}
+            "ended", {"text": f"The training has ended. To go on watching: {command('watch', path)}"}
         )
         ended.set()
 
@@ -81,7 +108,7 @@ async def _until_closed(pipe: Any, listening: socket.socket, shared: SharedAgent
     agent = shared.agent(shared.version).copy()
     source = Watch(agent, path.name, RunFolder(path), share=SHARE)
     copying = asyncio.create_task(_copy_newest(shared, agent, broadcaster))
-    await web.serve(source, listening, web.LOOPBACK, broadcaster, ended)
+    await web.serve(source, listening, host, broadcaster, ended, allowed, pipe.send)
     copying.cancel()
 
 

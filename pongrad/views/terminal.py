@@ -14,13 +14,17 @@ from rich.text import Text
 
 from pongrad.games import environment
 from pongrad.games.scores import Reference, reference
+from pongrad.ground.commands import command
 from pongrad.learning.recipes import Recipe
 from pongrad.runs.checkpoint import Progress
 from pongrad.runs.folder import RunFolder
+from pongrad.views.time_left import time_left
 
 CURVE_ROWS = 8
 SECONDS_BETWEEN_LINES = 5.0
-BLOCKS = " ▁▂▃▄▅▆▇█"
+BLOCKS = " ▁▂▃▄▅▆▇█┄"
+ASCII_BLOCKS = " ..:::###-"
+"""For terminals that cannot show the others: nine heights, and what marks the reference."""
 
 
 class Display:
@@ -34,7 +38,7 @@ class Display:
         self._console = Console()
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._said = -math.inf
-        self._scores: list[float] = []
+        self._curve: list[tuple[float, float]] = []  # seconds and mean score
         for line in folder.metrics():
             self._add(line)
 
@@ -72,7 +76,7 @@ class Display:
 
     def _add(self, line: dict[str, Any]) -> None:
         if line["mean_score_100"] is not None:
-            self._scores.append(line["mean_score_100"])
+            self._curve.append((line["seconds"], line["mean_score_100"]))
 
     def not_deterministic(self) -> None:
         """Say once that games had to be begun again."""
@@ -101,20 +105,27 @@ class Display:
             f"mean score of last 100 games {self._score(progress.mean_score(100))}."
         )
         run = self._run
-        self._say(f"  agent           {run}/best.safetensors   (how good it is: pongrad evaluate {run})")
-        self._say(f"  see it play     pongrad watch {run}, or as a video: pongrad record {run} game.mp4")
+        lines = {
+            "how good it is": command("evaluate", run),
+            "see it play": command("watch", run),
+            "as a video": command("record", run, "game.mp4"),
+        }
         if environment.rom(self._config.environment) == "pong":
-            self._say(f"  beat it         pongrad play {run}")
-        self._say(f"  learning curve  {run}/learning_curve.png")
-        self._say(f"  numbers         {run}/summary.json, {run}/metrics.jsonl, {run}/tensorboard")
+            lines["beat it"] = command("play", run)
+        lines["the agent"] = f"{run}/best.safetensors"
+        if progress.games:
+            lines["learning curve"] = f"{run}/learning_curve.png"
+        lines["numbers"] = f"{run}/summary.json, {run}/metrics.jsonl, {run}/tensorboard"
+        for what, where in lines.items():
+            self._say(f"  {what:15} {where}")
         if interrupted:
-            self._say(f"To go on: pongrad train --run {run} --resume")
+            self._say(f"To go on: {command('train', '--run', run, '--resume')}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _panel(self, progress: Progress, line: dict[str, Any]) -> Panel:
-        width = min(78, self._console.width)
+        width = max(24, min(78, self._console.width))
         table = Table.grid(padding=(0, 3))
         table.add_row("time", clock(progress.seconds), "games", f"{progress.games:,}")
         table.add_row("frames", f"{progress.frames:,}", "frames/s", f"{line['frames_per_second']:,.0f}")
@@ -130,8 +141,18 @@ class Display:
             "entropy",
             f"{line['entropy']:.2f}",
         )
-        chart = curve(self._scores, width - 16, self._reference)
+        if left := time_left(self._config, progress, line["frames_per_second"], self._curve):
+            table.add_row("time left", f"about {clock(left[0])} {left[1]}")
+        scores = [score for _, score in self._curve]
+        chart = curve(scores, width - 16, self._reference, self._blocks())
         return Panel(Group(table, Text(), chart), title="pongrad", width=width)
+
+    def _blocks(self) -> str:
+        try:
+            BLOCKS.encode(self._console.encoding)
+        except (LookupError, UnicodeEncodeError):
+            return ASCII_BLOCKS
+        return BLOCKS
 
     def _score(self, mean: float | None) -> str:
         return self._reference.written(mean)
@@ -144,7 +165,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def curve(scores: Sequence[float], width: int, known: Reference) -> Text:
+def curve(scores: Sequence[float], width: int, known: Reference, blocks: str = BLOCKS) -> Text:
     """The scores as a chart of text, above the game's reference in green.
 
     It reaches from the lowest to the highest of the scores, of what random play has and of the reference.
@@ -153,6 +174,7 @@ def curve(scores: Sequence[float], width: int, known: Reference) -> Text:
         scores: one an update; where there are more than columns, a column shows their mean.
         width: columns.
         known: the game's reference.
+        blocks: characters for nine heights, and the one that marks the reference.
     """
     above = known.beaten_above
     marks = [mark for mark in (known.random, above) if mark is not None]
@@ -172,8 +194,8 @@ def curve(scores: Sequence[float], width: int, known: Reference) -> Text:
         labels.setdefault(row_above, f"{above:,.0f}")
     chart = Text()
     for row in reversed(range(CURVE_ROWS)):
-        cells = [BLOCKS[round(8 * min(max(height(score) - row, 0), 1))] for score in columns]
-        empty = "┄" if row == row_above else " "
+        cells = [blocks[round(8 * min(max(height(score) - row, 0), 1))] for score in columns]
+        empty = blocks[9] if row == row_above else " "
         line = "".join(cells).replace(" ", empty).ljust(width, empty)
         chart.append(f"{labels.get(row, ''):>9} ", style="dim")
         chart.append(line + "\n", style="green" if row >= row_above else "cyan")

@@ -1,16 +1,18 @@
 """The web server behind the page: three files, one WebSocket, and viewers that can never hold anything up.
 
-It answers only to pages it served itself: foreign Origin and Host headers are refused. From a page it takes
-one of a few short commands, never a path or code; any other message closes the connection.
+It answers only to pages it served itself: foreign Origin and Host headers are refused, unless the user allows
+their names. From a page it takes one of a few short commands, never a path or code; any other message closes
+the connection.
 """
 
 import asyncio
 import contextlib
 import ipaddress
 import json
+import re
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -33,6 +35,8 @@ WINDOW = 6
 MOST_VIEWERS = 100
 LONGEST_COMMAND = 200
 """Bytes a message from the page may have."""
+MOST_HINTS = 10
+"""Lines about refused names, one a name; whoever is refused chooses the names."""
 
 _FILES = {
     "/": ("index.html", "text/html"),
@@ -156,32 +160,67 @@ class PageSource(Protocol):
 
 
 class _Guard:
-    """Lets only requests in that name this server as it is known, from pages that it served."""
+    """Lets only requests in that name this server as it is known, from pages that it served.
 
-    def __init__(self, app: ASGIApp, host: str) -> None:
+    Another site cannot reach it by having its own name lead here (DNS rebinding). Names that the user allows
+    are let in with http and https and any port, since a proxy may have others than this server.
+    """
+
+    def __init__(self, app: ASGIApp, host: str, allowed: Sequence[str], say: Callable[[str], None]) -> None:
         self._app = app
-        self._names = {"localhost", LOOPBACK, "::1", host.lower()}
+        self._say = say
+        self._said: set[str] = set()
+        self._allowed = {name.lower() for name in allowed}
+        self._names = {"localhost", LOOPBACK, "::1", host.lower()} | self._allowed
         self._everywhere = host in ("0.0.0.0", "::")
         if self._everywhere:
             name = socket.gethostname().lower()
             self._names |= {name, f"{name}.local"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or self._is_ours(Headers(scope=scope)):
+        foreign = None if scope["type"] == "lifespan" else self._foreign(Headers(scope=scope))
+        if foreign is None:
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-        else:
-            await PlainTextResponse("This page does not answer to others.", 403)(scope, receive, send)
+            return
+        name = foreign if _is_host_name(foreign) else "NAME"
+        hint = (
+            "This page answers only to names it knows: if this one is yours, "
+            f"start it with --allow-host {name}"
+        )
+        await PlainTextResponse(hint + "\n", 403, _HEADERS)(scope, receive, send)
+        if scope["type"] == "websocket" and name not in self._said and len(self._said) < MOST_HINTS:
+            self._said.add(name)  # no browser shows what a refused WebSocket was told
+            self._say(hint)
 
-    def _is_ours(self, headers: Headers) -> bool:
+    def _foreign(self, headers: Mapping[str, str]) -> str | None:
+        """The first name in the headers that is not ours; None: all are."""
         host, origin = headers.get("host", ""), headers.get("origin")
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
-        known = name in self._names or (self._everywhere and _is_address(name))
-        return known and origin in (None, f"http://{host}")
+        name = _host_name(f"//{host}")
+        if name not in self._names and not (self._everywhere and _is_address(name)):
+            return name
+        if origin is None or origin == f"http://{host}":
+            return None
+        name = _host_name(origin)
+        return None if name in self._allowed and origin.startswith(("http://", "https://")) else name
+
+
+def check_host_names(names: Sequence[str]) -> None:
+    """Raise UserError if one of the names to be allowed is none."""
+    for name in names:
+        if not _is_host_name(name):
+            raise UserError(f"--allow-host takes a host's name, such as my.machine.example, not {name!r}")
+
+
+def _is_host_name(text: str) -> bool:
+    """Whether it can be a host's name; such a text is harmless in a terminal, too."""
+    return bool(re.fullmatch(r"[\w.-]{1,253}", text, re.ASCII)) or ("%" not in text and _is_address(text))
+
+
+def _host_name(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_address(name: str) -> bool:
@@ -193,8 +232,14 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def app(source: PageSource, broadcaster: Broadcaster, host: str) -> ASGIApp:
-    """The page of a source, as it is served on this host."""
+def app(
+    source: PageSource,
+    broadcaster: Broadcaster,
+    host: str,
+    allowed: Sequence[str],
+    say: Callable[[str], None],
+) -> ASGIApp:
+    """The page of a source, as it is served on this host; see `serve`."""
     page = files("pongrad.views") / "page"
 
     def serve_file(name: str, kind: str) -> Callable[[Request], Response]:
@@ -218,7 +263,7 @@ def app(source: PageSource, broadcaster: Broadcaster, host: str) -> ASGIApp:
                 await sending
 
     routes = [Route(path, serve_file(*file), methods=["GET"]) for path, file in _FILES.items()]
-    return _Guard(Starlette(routes=[*routes, WebSocketRoute("/socket", meet)]), host)
+    return _Guard(Starlette(routes=[*routes, WebSocketRoute("/socket", meet)]), host, allowed, say)
 
 
 async def _listen(websocket: WebSocket, viewer: Viewer, source: PageSource) -> None:
@@ -251,9 +296,11 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot listen on {host}, port {port} ({reason}): give another --port") from error
+        raise UserError(
+            f"cannot listen on {host}, port {port} ({reason}): give another --port or --host"
+        ) from error
 
 
 def url(listening: socket.socket) -> str:
@@ -263,16 +310,32 @@ def url(listening: socket.socket) -> str:
     return f"http://{host}:{port}/"
 
 
+def _print(text: str) -> None:
+    print(text, flush=True)
+
+
 async def serve(
     source: PageSource,
     listening: socket.socket,
     host: str,
     broadcaster: Broadcaster,
     ended: asyncio.Event | None = None,
+    allowed: Sequence[str] = (),
+    say: Callable[[str], None] = _print,
 ) -> None:
-    """Serve a source's page until Ctrl-C, or until `ended` is set."""
+    """Serve a source's page until cancelled, or until `ended` is set.
+
+    Args:
+        source: what the page shows.
+        listening: from `listen`.
+        host: what was listened on.
+        broadcaster: the page's viewers.
+        ended: set when it is to end.
+        allowed: names of other hosts under which it answers, too.
+        say: is given a line when a page under another name was refused.
+    """
     config = uvicorn.Config(
-        app(source, broadcaster, host),
+        app(source, broadcaster, host, allowed, say),
         log_level="critical",
         ws="websockets-sansio",
         ws_max_size=LONGEST_COMMAND,
@@ -281,7 +344,7 @@ async def serve(
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     serving = asyncio.create_task(server.serve([listening]))
     others = [asyncio.create_task(source.run(broadcaster))]
     if ended:
@@ -296,6 +359,13 @@ async def serve(
     for task in others:
         if not task.cancelled():
             task.result()
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are for whoever serves."""
+        yield
 
 
 async def _true(event: asyncio.Event) -> None:

@@ -15,7 +15,7 @@ let due = 0;
 // ---- the line to the server
 
 function connect() {
-  socket = new WebSocket(`ws://${location.host}/socket`);
+  socket = new WebSocket(`${location.protocol.replace("http", "ws")}//${location.host}/socket`);
   socket.binaryType = "arraybuffer";
   socket.onopen = () => { tries = 0; painted = 0; queue.length = 0; over = ""; line("connected", false); };
   socket.onmessage = event => typeof event.data === "string" ? hear(JSON.parse(event.data)) : see(event.data);
