@@ -1,14 +1,19 @@
 """An agent: a network with what it needs to see and to act, and its file."""
 
+import difflib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from pongrad.games.checking import differences
 from pongrad.games.environment import action_names
 from pongrad.ground import storage
+from pongrad.ground.arguments import plain
 from pongrad.ground.errors import UserError
 from pongrad.network.acting import PolicyArgs, new_rollout_buffer, policy_step
 from pongrad.network.layers import Array
@@ -27,7 +32,7 @@ CHAMPION = Path(__file__).parents[1] / "champion.safetensors"
 
 @dataclass
 class Agent:
-    """Plays from pixels.
+    """Plays from pixels the game that it has learned; `check_env` says whether an environment is that game.
 
     Attributes:
         network: from pixels to a logit for each action and, after them, the value of what it sees; or, of two
@@ -64,8 +69,27 @@ class Agent:
         self._frame_buffer = new_frame_buffer(self.vision)
         self._step = 0
 
+    def check_env(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Check that an environment is the game that the agent has learned, and shows it as `act` wants it.
+
+        Wrappers that only count, limit or record change nothing.
+
+        Args:
+            env: what is going to be played, made by `gymnasium.make`.
+
+        Raises:
+            ValueError: it is another one; names every difference.
+        """
+        if found := list(differences(env, self.game, (self.vision.height, self.vision.width))):
+            raise ValueError(
+                f"the agent has learned {self.game}, and this is another game: {'; '.join(found)}"
+            )
+
     def act(self, observation: NDArray[np.uint8], greedy: bool | None = None) -> int:
         """Choose an action for a Gymnasium observation.
+
+        In another environment than `game` the same numbers mean other actions, and an agent plays badly: see
+        `check_env`.
 
         Args:
             observation: uint8 [height, width, 3], as the environment it was trained on gives it: of Pong
@@ -80,6 +104,11 @@ class Agent:
             ValueError: the observation has another shape or type.
         """
         want = self.vision.height, self.vision.width, 3
+        if not isinstance(observation, np.ndarray):
+            hint = (
+                ": env.reset() gives two things, and the first is meant" if type(observation) is tuple else ""
+            )
+            raise ValueError(f"observation is a {type(observation).__name__}, want uint8 {want}{hint}")
         grey = observation.shape == want[:2] and not self.vision.palette
         if (observation.shape != want and not grey) or observation.dtype != np.uint8:
             raise ValueError(f"observation is {observation.dtype} {observation.shape}, want uint8 {want}")
@@ -91,7 +120,7 @@ class Agent:
         Returns:
             Its place in `actions`.
         """
-        policy_args = self.policy_args(self._stream, self.greedy if greedy is None else greedy)
+        policy_args = self.policy_args(self._stream, bool(self.greedy if greedy is None else greedy))
         rollout_buffer = new_rollout_buffer(1, self.vision)
         place = policy_step(
             preprocessing_args,
@@ -142,7 +171,7 @@ class Agent:
         weights = {name: array.copy() for name, array in self.network.weights.items()}
         return Agent.from_description(self.description(), weights)
 
-    def save(self, path: Path, small: bool = False, **about: Any) -> None:
+    def save(self, path: str | os.PathLike[str], small: bool = False, **about: Any) -> None:
         """Write the agent to a `.safetensors` file; `about` is kept with it for people to read.
 
         Args:
@@ -150,6 +179,7 @@ class Agent:
             small: write the first layer in 8 bits a weight, with a scale for every row, and leave out rows of
                 zeros: less than a quarter of the size, and each weight off by at most 1/254 of the largest
                 in its row.
+            about: anything; what is not plain JSON is written as text.
         """
         metadata = {"format": FORMAT, **self.description(), "about": about}
         weights: storage.Tensors = dict(self.network.weights)
@@ -159,18 +189,16 @@ class Agent:
             scale = np.maximum(np.abs(first).max(axis=1), 1e-30).astype(np.float32) / 127
             rounded = np.rint(first / scale[:, None]).astype(np.int8)
             weights |= {"W1": rounded, "W1.scale": scale, "W1.rows": rows.astype(np.uint16)}
-        storage.save(path, weights, metadata)
+        storage.save(plain("path", path, Path), weights, metadata)
 
     @staticmethod
-    def load(source: str | Path) -> "Agent":
+    def load(source: str | os.PathLike[str]) -> "Agent":
         """The agent in a `.safetensors` file or a run folder (its best), or the one that ships: "champion".
 
         Raises:
             UserError: there is none, or the file is damaged or not an agent.
         """
-        path = CHAMPION if str(source) == "champion" else Path(source)
-        if path.is_dir():
-            path = path / "best.safetensors"
+        path = CHAMPION if str(source) == "champion" else find_agent(plain("agent", source, Path))
         weights, metadata = storage.load(path, FORMAT)
         try:
             if "W1.scale" in weights:
@@ -214,6 +242,40 @@ class Agent:
             raise ValueError(f"actions {self.actions} of {self.game} are not called {self.action_names}")
         if size != len(self.actions) + 1 and (size, len(self.actions)) != (1, 2):
             raise ValueError(f"{len(self.actions)} actions from {size} outputs, want one more, or 2 from 1")
+
+
+def find_agent(path: Path) -> Path:
+    """The agent's file that a path means: itself, or the best one of a run's folder.
+
+    Raises:
+        UserError: it means none; says what to give instead.
+    """
+    instead = "give a run's folder, a .safetensors file of an agent, or champion"
+    try:
+        best = path / "best.safetensors"
+        if path.is_dir():
+            if best.is_file():
+                return best
+            if (path / "config.json").is_file():
+                raise UserError(f"the run in {path} has no agent yet: it has one within a minute of training")
+            runs = sorted(path.glob("*/best.safetensors"), key=lambda file: file.stat().st_mtime)
+            if runs:
+                raise UserError(f"{path} is a folder of runs: give one of them, such as {runs[-1].parent}")
+            raise UserError(f"there is no run in {path}: {instead}")
+        if not path.exists():
+            names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+            alike = difflib.get_close_matches(path.name, [*names, "champion"], 1)
+            meant = (
+                f"; did you mean {path.parent / alike[0] if alike[0] in names else alike[0]}?"
+                if alike
+                else ""
+            )
+            raise UserError(f"no such file: {path}{meant or ': ' + instead}")
+        if path.suffix != ".safetensors" and (path.parent / "config.json").is_file():
+            raise UserError(f"{path} belongs to a run and is no agent: give the run's folder, {path.parent}")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; {instead}") from error
+    return path
 
 
 def _large(first: Tensor, scale: Tensor, rows: Tensor, size: int) -> Array:
