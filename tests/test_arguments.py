@@ -134,3 +134,9 @@ def test_the_command_line_takes_them_and_prints_commands_that_can_be_pasted(tmp_
 
 def test_commands_are_quoted():
     assert shlex.split(command("watch", "a b", "$x", "it's"))[-4:] == ["watch", "a b", "$x", "it's"]
+
+
+def test_commands_can_be_made_where_there_is_no_folder(tmp_path):
+    code = "import os; os.rmdir(os.getcwd()); from pongrad.ground.commands import command; print(command('watch'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split()[-1] == "watch", done.stderr

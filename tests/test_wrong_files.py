@@ -151,7 +151,7 @@ def test_a_damaged_agent_may_be_deleted(champion, tmp_path):
     champion.save(tmp_path / "a.safetensors")
     whole = (tmp_path / "a.safetensors").read_bytes()
     (tmp_path / "a.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="is damaged .* delete it"):
+    with pytest.raises(UserError, match=r"is damaged .* delete it"):
         Agent.load(tmp_path / "a.safetensors")
 
 

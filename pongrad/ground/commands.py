@@ -1,5 +1,6 @@
 """Commands that are printed for the user: they can be pasted as they stand, wherever pongrad is installed."""
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -23,6 +24,7 @@ def _program() -> list[str]:
     if found and os.path.realpath(found) == os.path.realpath(script):
         return ["pongrad"]
     if os.access(script, os.X_OK):
-        near = os.path.relpath(script)
-        return [script if near.startswith(os.pardir) else near]
+        with contextlib.suppress(OSError, ValueError):  # the folder we are in is gone, or on another drive
+            script = min(script, os.path.relpath(script), key=len)
+        return [script]
     return [sys.executable, "-m", "pongrad"]
