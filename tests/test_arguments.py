@@ -137,6 +137,6 @@ def test_commands_are_quoted():
 
 
 def test_commands_can_be_made_where_there_is_no_folder(tmp_path):
-    code = "import os; os.rmdir(os.getcwd()); from pongrad.ground.commands import command; print(command('watch'))"
+    code = "import os; os.rmdir(os.getcwd()); from pongrad.ground.commands import *; print(command('watch'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split()[-1] == "watch", done.stderr
