@@ -24,6 +24,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from pongrad.ground.arguments import whole_number
 from pongrad.ground.errors import UserError
 from pongrad.learning.recipes import RECIPES, Fast, Recipe
+from pongrad.network.finding import check_run, find_agent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +150,7 @@ class Play(_Page):
         """The table."""
         from pongrad.views import duel
 
+        find_agent(self.agent)
         return duel.Play(duel.opponents(self.agent)), "Play"
 
 
@@ -224,7 +226,7 @@ class Timelapse:
         _at_least("seed", self.seed, 0)
         _above_zero("seconds", self.seconds)
         check_name(self.out)
-        _check_run(self.agent_run)
+        check_run(self.agent_run)
         count = timelapse(RunFolder(self.agent_run), self.out, self.seed, self.seconds)
         print(f"{self.out}: {count} stages of {self.agent_run} side by side")
 
@@ -243,7 +245,7 @@ class Lesson:
         from pongrad.runs.folder import RunFolder
         from pongrad.views.lesson import draw
 
-        _check_run(self.agent_run)
+        check_run(self.agent_run)
         for file in draw(RunFolder(self.agent_run), self.out):
             print(file)
 
@@ -269,7 +271,7 @@ class Plot:
                 f"cannot make a picture named {self.out}: its name must end in .png, .pdf or .svg"
             )
         for run in self.runs:
-            _check_run(run)
+            check_run(run)
         learning_curve([RunFolder(run) for run in self.runs], self.out)
         print(self.out)
 
@@ -405,7 +407,10 @@ def _command(args: list[str]) -> Any:
 
 def _parse(kind: Any, args: list[str], prog: str = "pongrad", default: Any = None) -> Any:
     with _one_line_errors(prog):
-        options = {} if default is None else {"default": default}
+        about = {
+            "description": "Learn games from their pixels. `pongrad --version` says which version this is."
+        }
+        options = about if default is None else {"default": default}
         return tyro.cli(
             kind, prog=prog, args=args, config=(FlagCreatePairsOff,), registry=_REGISTRY, **options
         )
@@ -430,7 +435,7 @@ def _read(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    return Path(os.path.expanduser(text))  # leaves the ~ of nobody's home
 
 
 @contextlib.contextmanager
@@ -447,11 +452,6 @@ def _one_line_errors(prog: str) -> Iterator[None]:
         rule = next((i for i, line in enumerate(lines) if set(line) <= set("─╰╯")), len(lines))
         message = re.sub(r"\s+", " ", " ".join(lines[:rule]))
         raise UserError(f"{message}; see {prog} --help") from None
-
-
-def _check_run(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise UserError(f"there is no run in {folder}: give the folder of one")
 
 
 def _above_zero(name: str, value: float) -> None:

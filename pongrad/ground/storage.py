@@ -8,6 +8,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,23 @@ LARGEST_HEADER = 2**24
 """Bytes; a file of more is neither written nor read. The defaults make 21 MB and 20 kB."""
 
 _KEY = "pongrad"
-_OURS = b"pongrad-"
-_WHERE_OURS = 4096
-"""So many of its first bytes hold a file's format, which begins with these."""
-
 _CHECKSUM = "sha256"
+
+_INSTEAD = "move it elsewhere, or give another one"
+
+_START = 2**10
+_OURS = re.compile(rb'.{8}\{"__metadata__":\{"pongrad":"\{\\"format\\": \\"[\w-]+-\d+\\"', re.DOTALL)
+"""How a file of ours begins, damaged or not, unless the damage is right there."""
+
+_KINDS = {
+    rb"\Z": "for it is empty",
+    rb"PK\x03\x04": "but a zip archive, as PyTorch and NumPy write them",
+    rb"\x80[\x02-\x05]": "but a pickle of Python's",
+    rb"\x93NUMPY": "but an array of NumPy's",
+    rb"(?s:....)ftyp|GIF8|\x89PNG": "but a picture or a video",
+    rb"[\s\x20-\x7e]+\Z": "but text",
+}
+"""What else people take for one, by how it begins."""
 
 
 def write(path: Path, content: bytes) -> None:
@@ -38,7 +52,7 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         UserError: the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = path.parent / f".{path.name}.new"
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -107,21 +121,22 @@ def save(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
     write(path, content)
 
 
-def load(path: Path, format: str) -> tuple[Tensors, dict[str, Any]]:
+def load(path: Path, format: str, instead: str = _INSTEAD) -> tuple[Tensors, dict[str, Any]]:
     """The arrays and the dictionary of a safetensors file.
 
     Args:
         path: the file.
         format: what its dictionary's "format" must be: a name and, after the last dash, a version.
+        instead: what the user had better do if the file is none of ours, or of another format.
 
     Raises:
         UserError: no such file, damaged, not of this format, or of another version of it.
     """
     try:
-        _check_size(path)
+        _check_size(path, instead)
         with safetensors.safe_open(path, "numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
-            _check_format(path, metadata, format)
+            _check_format(path, metadata, format, instead)
             checksum = metadata.pop(_CHECKSUM, None)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
@@ -129,18 +144,23 @@ def load(path: Path, format: str) -> tuple[Tensors, dict[str, Any]]:
     except OSError as error:
         raise _cannot("read", path, error) from error
     except (safetensors.SafetensorError, ValueError, RecursionError, MemoryError, *_UNKNOWN_DTYPE) as error:
-        raise damaged(path, error) from error
+        raise damaged(path, error, instead) from error
     if checksum != _checksum(tensors, metadata):
         raise damaged(path, "it is not what was written: its checksum differs")
     return tensors, metadata
 
 
-def damaged(path: Path, why: object) -> UserError:
-    """The error for a file that cannot be used; only one of ours may be worth nothing to its owner."""
+def damaged(path: Path, why: object, instead: str = _INSTEAD) -> UserError:
+    """The error for a file that cannot be used; only one of ours is of no worth to its owner any more."""
+    start = b"\0"
     with contextlib.suppress(OSError), open(path, "rb") as file:
-        if _OURS in file.read(_WHERE_OURS):
-            return UserError(f"{path} is damaged ({why}): delete it, and use another one")
-    return UserError(f"{path} is not a file that pongrad wrote, or not whole ({why}): give another one")
+        start = file.read(_START)
+    if _OURS.match(start):
+        return UserError(f"{path} is damaged ({why}): move it elsewhere or delete it, and use another one")
+    kind = next(
+        (kind for pattern, kind in _KINDS.items() if re.match(pattern, start)), f"or not whole ({why})"
+    )
+    return UserError(f"{path} is not a file that pongrad wrote, {kind}: {instead}")
 
 
 _UNKNOWN_DTYPE = (AttributeError, KeyError, TypeError)
@@ -170,31 +190,32 @@ def _header_size(start: bytes) -> int:
     return int.from_bytes(start[:8], "little")
 
 
-def _check_size(path: Path) -> None:
+def _check_size(path: Path, instead: str) -> None:
     """Raise ValueError if the file is too large to be ours, or its header than the file."""
+    status = os.stat(path)
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # it may wait, or never end
+        raise UserError(f"{path} is not a file on a disk: {instead}")
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size  # 0 for what is no file on a disk and may never end
-        if size > LARGEST_FILE:
-            raise ValueError(f"{size:,} bytes; none of ours is larger than {LARGEST_FILE:,}")
-        header = _header_size(file.read(8)) if size else 0
+        size, header = status.st_size, _header_size(file.read(8))
+    if size > LARGEST_FILE:
+        raise ValueError(f"{size:,} bytes; none of ours is larger than {LARGEST_FILE:,}")
     if not 2 <= header <= min(size - 8, LARGEST_HEADER):
         raise ValueError(f"cut short or not a safetensors file: a header of {header:,} bytes in {size:,}")
 
 
-def _check_format(path: Path, metadata: Any, format: str) -> None:
+def _check_format(path: Path, metadata: Any, format: str, instead: str) -> None:
     found = metadata.get("format") if isinstance(metadata, dict) else None
     if found == format:
         return
     name, _, version = format.rpartition("-")
     found_name, _, found_version = str(found).rpartition("-")
-    if found_name != name and found_name.startswith(_OURS.decode()):
-        kinds = [each.removeprefix(_OURS.decode()) for each in (found_name, name)]
-        instead = (
-            "give the run's folder, or its best.safetensors" if "agent" in kinds[1] else "give another one"
+    if not found_version.isdecimal():
+        raise UserError(
+            f"{path} is not a file that pongrad wrote, but a safetensors file of another program: {instead}"
         )
-        raise UserError(f"{path} is of the kind {kinds[0]}, not {kinds[1]}: {instead}")
-    if found_name != name or not found_version.isdecimal():
-        raise UserError(f"{path} is not a file that pongrad wrote: give another one")
+    if found_name != name:
+        kind, wanted = found_name.removeprefix("pongrad-"), name.removeprefix("pongrad-")
+        raise UserError(f"{path} is of the kind {kind}, not {wanted}: {instead}")
     if int(found_version) > int(version):
         raise UserError(f"{path} was written by a newer pongrad ({found}, not {format}): update pongrad")
     raise UserError(f"{path} was written by an older pongrad ({found}, not {format}): recreate it")

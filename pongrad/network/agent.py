@@ -1,6 +1,5 @@
 """An agent: a network with what it needs to see and to act, and its file."""
 
-import difflib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +9,14 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.checking import differences
+from pongrad.games.checking import call, differences
 from pongrad.games.environment import action_names
 from pongrad.ground import storage
 from pongrad.ground.arguments import plain
 from pongrad.ground.errors import UserError
 from pongrad.network.acting import PolicyArgs, new_rollout_buffer, policy_step
+from pongrad.network.finding import CHAMPION as CHAMPION
+from pongrad.network.finding import find_agent, instead_of
 from pongrad.network.layers import Array
 from pongrad.network.network import Network
 from pongrad.vision.pixels import PreprocessingArgs
@@ -26,8 +27,6 @@ Tensor = NDArray[Any]
 
 LARGEST = 2**28
 """Bytes that a first layer read from 8 bits a weight may take up."""
-
-CHAMPION = Path(__file__).parents[1] / "champion.safetensors"
 
 
 @dataclass
@@ -82,7 +81,8 @@ class Agent:
         """
         if found := list(differences(env, self.game, (self.vision.height, self.vision.width))):
             raise ValueError(
-                f"the agent has learned {self.game}, and this is another game: {'; '.join(found)}"
+                f"the agent has learned {self.game}, and this is another game: {'; '.join(found)}; "
+                f"make it with {call(self.game)}"
             )
 
     def act(self, observation: NDArray[np.uint8], greedy: bool | None = None) -> int:
@@ -103,16 +103,28 @@ class Agent:
         Raises:
             ValueError: the observation has another shape or type.
         """
+        if why := self._no_observation(observation):
+            raise ValueError(f"observation is {why}, want uint8 {self.vision.height, self.vision.width, 3}")
+        return self.actions[self.decide(self.vision.preprocessing_args_rgb(observation), greedy)]
+
+    def _no_observation(self, observation: Any) -> str:
+        """What is given instead of an observation, and what is meant; empty if it is one."""
         want = self.vision.height, self.vision.width, 3
         if not isinstance(observation, np.ndarray):
-            hint = (
-                ": env.reset() gives two things, and the first is meant" if type(observation) is tuple else ""
-            )
-            raise ValueError(f"observation is a {type(observation).__name__}, want uint8 {want}{hint}")
-        grey = observation.shape == want[:2] and not self.vision.palette
-        if (observation.shape != want and not grey) or observation.dtype != np.uint8:
-            raise ValueError(f"observation is {observation.dtype} {observation.shape}, want uint8 {want}")
-        return self.actions[self.decide(self.vision.preprocessing_args_rgb(observation), greedy)]
+            first = " (of what env.reset() and env.step() return, give the first)"
+            return f"a {type(observation).__name__}{first if isinstance(observation, tuple) else ''}"
+        shape = observation.shape
+        if observation.dtype == np.uint8 and (
+            shape == want or (shape == want[:2] and not self.vision.palette)
+        ):
+            return ""
+        hints = {
+            want: "give it as the environment does, not scaled",
+            want[:2]: "give colours, not greys",
+            (want[2], *want[:2]): "give the colours last",
+        }
+        hint = "give one at a time" if shape[1:] == want else hints.get(shape)
+        return f"{observation.dtype} {shape}{f' ({hint})' if hint else ''}"
 
     def decide(self, preprocessing_args: PreprocessingArgs, greedy: bool | None = None) -> int:
         """Choose an action for a screen, see `Vision.preprocessing_args`.
@@ -198,8 +210,8 @@ class Agent:
         Raises:
             UserError: there is none, or the file is damaged or not an agent.
         """
-        path = CHAMPION if str(source) == "champion" else find_agent(plain("agent", source, Path))
-        weights, metadata = storage.load(path, FORMAT)
+        path = find_agent(source)
+        weights, metadata = storage.load(path, FORMAT, instead_of(path))
         try:
             if "W1.scale" in weights:
                 weights["W1"] = _large(
@@ -242,40 +254,6 @@ class Agent:
             raise ValueError(f"actions {self.actions} of {self.game} are not called {self.action_names}")
         if size != len(self.actions) + 1 and (size, len(self.actions)) != (1, 2):
             raise ValueError(f"{len(self.actions)} actions from {size} outputs, want one more, or 2 from 1")
-
-
-def find_agent(path: Path) -> Path:
-    """The agent's file that a path means: itself, or the best one of a run's folder.
-
-    Raises:
-        UserError: it means none; says what to give instead.
-    """
-    instead = "give a run's folder, a .safetensors file of an agent, or champion"
-    try:
-        best = path / "best.safetensors"
-        if path.is_dir():
-            if best.is_file():
-                return best
-            if (path / "config.json").is_file():
-                raise UserError(f"the run in {path} has no agent yet: it has one within a minute of training")
-            runs = sorted(path.glob("*/best.safetensors"), key=lambda file: file.stat().st_mtime)
-            if runs:
-                raise UserError(f"{path} is a folder of runs: give one of them, such as {runs[-1].parent}")
-            raise UserError(f"there is no run in {path}: {instead}")
-        if not path.exists():
-            names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-            alike = difflib.get_close_matches(path.name, [*names, "champion"], 1)
-            meant = (
-                f"; did you mean {path.parent / alike[0] if alike[0] in names else alike[0]}?"
-                if alike
-                else ""
-            )
-            raise UserError(f"no such file: {path}{meant or ': ' + instead}")
-        if path.suffix != ".safetensors" and (path.parent / "config.json").is_file():
-            raise UserError(f"{path} belongs to a run and is no agent: give the run's folder, {path.parent}")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; {instead}") from error
-    return path
 
 
 def _large(first: Tensor, scale: Tensor, rows: Tensor, size: int) -> Array:
