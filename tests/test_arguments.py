@@ -101,7 +101,10 @@ def test_whole_numbers_are_exact(number):
     assert whole_number(str(number)) == whole_number(f"{number:_}") == number
 
 
-@pytest.mark.parametrize("text", ["", "M", "1.5", "1e-3", "x", "1e999999999", "inf", "nan", "2MM", "0x10"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "M", "1.5", "1e-3", "x", "1e999999999", "1e999999M", "1e-9999999M", "inf", "nan", "2MM", "0x10"],
+)
 def test_what_is_no_whole_number(text):
     with pytest.raises(ValueError, match="is not a whole number"):
         whole_number(text)

@@ -114,6 +114,21 @@ def test_a_terminal_that_is_closed_saves(tmp_path):
     assert finished(tmp_path / "run") > 0
 
 
+def test_a_closed_terminal_that_is_told_of_twice_saves(tmp_path):
+    """An interactive shell sends SIGHUP, and at its end the system does."""
+    run = tmp_path / "run"
+    train = [*COMMAND, "train", *SMALL, "--frames", "1000000000", "--run", str(run)]
+    process = subprocess.Popen(train, stdout=subprocess.DEVNULL)
+    metrics = run / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_bytes().count(b"\n") > 2):
+        time.sleep(0.1)
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.001)
+    assert process.wait(60) == 128 + signal.SIGHUP
+    assert finished(run) > 0
+
+
 def test_nohup_is_heeded(tmp_path):
     train = [*COMMAND, "train", *SMALL, "--frames", "1000000000", "--run", str(tmp_path / "run")]
     process = subprocess.Popen(

@@ -8,7 +8,7 @@ import numbers
 import os
 import types
 from dataclasses import fields
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -56,7 +56,7 @@ def plain(name: str, value: Any, kind: Any) -> Any:
         return bool(value)
     if kind is int and number and value == value // 1:
         return int(value)
-    with contextlib.suppress(OverflowError, RuntimeError):  # too large for a float; ~ of nobody's home
+    with contextlib.suppress(OverflowError, RuntimeError):  # too large for a float; no such user
         if kind is float and number:
             return float(value)
         if kind is Path and isinstance(value, str | os.PathLike) and value:
@@ -73,10 +73,15 @@ def whole_number(text: str) -> int:
         ValueError: it is none.
     """
     try:
-        value = Decimal(text[:-1]) * _UNITS[text[-1]] if text[-1:] in _UNITS else Decimal(text)
+        value = Decimal(text[:-1] if text[-1:] in _UNITS else text)
     except InvalidOperation:
         value = Decimal("nan")
-    if not value.is_finite() or value.adjusted() > _MOST_DIGITS or value != value.to_integral_value():
+    if value.is_finite() and abs(value.adjusted()) < _MOST_DIGITS:  # else it overflows
+        with localcontext(prec=2 * _MOST_DIGITS):
+            value *= _UNITS.get(text[-1:], 1)
+    else:
+        value = Decimal("nan")
+    if value.is_nan() or value != value.to_integral_value():
         raise ValueError(f"{text!r} is not a whole number, such as 20000000, 2e7 or 20M")
     return int(value)
 

@@ -59,11 +59,11 @@ def cache_folder() -> Path | None:
     """
     name = f"numba-{source_hash()}"
     config: Any = numba.config
-    usual = [PACKAGE / "__pycache__", Path("~/.cache/pongrad"), _temporary_folder()]
+    usual = [PACKAGE / "__pycache__", Path("~/.cache/pongrad"), *_temporary_folders()]
     for parent in [Path(config.CACHE_DIR)] if config.CACHE_DIR else usual:
         try:
             parent = parent.expanduser()
-            if parent == _temporary_folder():
+            if parent in _temporary_folders():
                 parent.mkdir(mode=0o700, exist_ok=True)
                 _check_private(parent)
             (parent / name).mkdir(parents=True, exist_ok=True)
@@ -82,9 +82,13 @@ def cache_folder() -> Path | None:
     return None
 
 
-def _temporary_folder() -> Path:
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    return Path(tempfile.gettempdir(), f"pongrad-{user}")
+def _temporary_folders() -> list[Path]:
+    """The user's folder among the temporary files; none where no such files can be."""
+    try:
+        user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+        return [Path(tempfile.gettempdir(), f"pongrad-{user}")]
+    except OSError:
+        return []
 
 
 def _check_private(folder: Path) -> None:

@@ -89,7 +89,7 @@ def flush(path: Path) -> None:
     """
     if os.name == "nt" and path.is_dir():
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows asks for it
     try:
         os.fsync(descriptor)
     finally:
@@ -151,7 +151,7 @@ def load(path: Path, format: str, instead: str = _INSTEAD) -> tuple[Tensors, dic
 
 
 def damaged(path: Path, why: object, instead: str = _INSTEAD) -> UserError:
-    """The error for a file that cannot be used; only one of ours is of no worth to its owner any more."""
+    """The error for a file that cannot be used; one of ours may be deleted, one of a stranger may not."""
     start = b"\0"
     with contextlib.suppress(OSError), open(path, "rb") as file:
         start = file.read(_START)

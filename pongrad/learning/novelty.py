@@ -1,13 +1,13 @@
 """A reward for what is new, where a game gives none: exploration by counting.
 
-As long as nothing is rewarded no action is better than another, and random play may never come to a reward:
-in Freeway it does not cross the road. Then a step is rewarded for leading to what has seldom been seen:
+Where no step of an update is rewarded, no action is better than another, and random play may never come to a
+reward: in Freeway it does not cross the road. Then a step is rewarded for leading to what is seldom seen:
 
     b(x) = mean over the inputs i that are on in x of  1 / sqrt(1 + n_i),    r = b / mean(b) - 1
 
-n_i counts the steps before in which input i was on. Bellemare et al. 2016 give 1 / sqrt(n) for counts of
-screens; counts of inputs, which screens share, are those of Martin et al. 2017, "Count-Based Exploration in
-Feature Space for Reinforcement Learning".
+n_i counts the steps of earlier such updates in which input i was on. Bellemare et al. 2016 give 1 / sqrt(n)
+for counts of screens; counts of inputs, which screens share, are those of Martin et al. 2017, "Count-Based
+Exploration in Feature Space for Reinforcement Learning".
 """
 
 from collections.abc import Sequence

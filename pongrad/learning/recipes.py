@@ -29,7 +29,7 @@ class Recipe:
     env_options: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
     """Keyword arguments of the environment, such as mode=1 difficulty=2 full_action_space=true. Atari games
     also take noop_max=N (begin with 1 to N frames of NOOP; 30 where all games would be alike, else 0) and
-    fire_to_start=true (then press FIRE; false, for agents learn to)."""
+    fire_to_start=true (press FIRE before the first step; agents learn to, so the default is false)."""
     seed: Annotated[int, arg(metavar="N")] = 1
     """Where all randomness comes from: same seed, same agent, whatever the number of workers."""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None

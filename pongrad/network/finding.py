@@ -84,7 +84,8 @@ def instead_of(path: Path, otherwise: str = _ANYTHING) -> str:
 
 def _run_of(path: Path) -> Path | None:
     """The folder of the run that a file or folder is part of."""
-    return next((each for each in path.parents[:2] if os.path.isfile(each / _CONFIG)), None)
+    runs = (each for each in path.parents[:2] if os.path.isdir(each / "checkpoints"))
+    return next((each for each in runs if os.path.isfile(each / _CONFIG)), None)
 
 
 def _alike(path: Path) -> str:

@@ -29,7 +29,7 @@ _UNGUARDED = 77
 """Exit code of a process that would start others while it imports the script that started it."""
 
 _GUARD = (
-    "this starts processes, and each of them imports your script: put the call below a line "
+    "this starts processes, and each of them imports your script: put the call inside "
     'if __name__ == "__main__":'
 )
 

@@ -37,6 +37,9 @@ from pongrad.vision.survey import survey
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
+SECONDS_OF_ONE_SIGNAL = 0.5
+"""What comes so soon after a signal is the same: shell and system both tell of a closed terminal."""
+
 RECENT_UPDATES = 20
 """Speeds are those of so many: one update may find all it learns from already played, in no time."""
 
@@ -317,6 +320,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self._signal: int | None = None
+        self._asked = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Stopping":
@@ -332,8 +336,10 @@ class Stopping:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._signal is not None:
-            os._exit(128 + number)
-        self._signal = number
+            if time.monotonic() - self._asked > SECONDS_OF_ONE_SIGNAL:
+                os._exit(128 + number)
+            return
+        self._signal, self._asked = number, time.monotonic()
 
     def asked(self) -> bool:
         """Whether a signal has come."""

@@ -6,6 +6,7 @@ the memory that the workers share; the numbers come from the run's folder. Witho
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,8 @@ def listen(config: Recipe) -> socket.socket:
     Raises:
         UserError: the address or the port cannot be had, or a name to allow is none.
     """
+    if os.name == "nt":  # its event loops cannot wait for the pipe from the training
+        raise UserError("--live needs Linux or macOS: leave it out")
     web.check_host_names(config.allow_host)
     if config.port is None:
         with contextlib.suppress(UserError):  # another training run may be there already
