@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pongrad.ground import storage
 from pongrad.ground.system import cores
-from pongrad.network.agent import CHAMPION, FORMAT, Agent
+from pongrad.network.agent import FORMAT, Agent
+from pongrad.network.finding import CHAMPION
 from pongrad.playing.evaluation import evaluate
 from pongrad.runs.folder import RunFolder
 

@@ -14,7 +14,6 @@ import argparse
 import csv
 import itertools
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
-from common import train
+from common import progress, train
 
 from pongrad import Agent
 from pongrad.games.scores import reference
@@ -70,12 +69,14 @@ def learn(game: str, seed: int, frames: int, runs: Path, results: Results) -> No
         return
     folder = runs / f"{game.split('/')[-1]}-{seed}"
     train(folder, "--game", game, "--seed", str(seed), "--frames", str(frames), "--workers", "1")
+    line = RunFolder(folder).metrics()[-1]
+    if line["frames"] < frames:
+        raise SystemExit(f"{folder} was stopped after {line['frames']} frames")
     agent = Agent.load(folder / "best.safetensors")
     agent.greedy = True
     evaluation = evaluate(agent, EVALUATED_GAMES, 0, 1)
     kept = {key: evaluation[key] for key in ("mean_score", "standard_error")}
-    drawn = RunFolder(folder).metrics()[-1]["mean_score_100"]
-    results.note(game, what, {**kept, "last_100_in_training": drawn})
+    results.note(game, what, {**kept, "last_100_in_training": line["mean_score_100"]})
 
 
 def speed(game: str, results: Results) -> None:
@@ -98,26 +99,11 @@ def peer(game: str, results: Results) -> None:
         [sys.executable, script, "--game", env, "--seed", "1"], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
-    scores, steps, end = [], 0, time.monotonic() + 60 * minutes
-    for text in process.stdout:
-        words = text.split()
-        steps += int(words[-2])
-        if words[0] == "game":
-            scores.append(float(words[3]))
-        if time.monotonic() > end:
+    for far in progress(process.stdout, time.monotonic()):
+        if far["seconds"] > 60 * minutes:
             process.kill()
-    last = scores[-100:]
-    results.note(
-        game,
-        "sb3",
-        {
-            "minutes": round(minutes, 1),
-            "frames": 4 * steps,
-            "games": len(scores),
-            "mean_score": statistics.fmean(last) if last else None,
-            "standard_error": statistics.stdev(last) / len(last) ** 0.5 if len(last) > 1 else None,
-        },
-    )
+            break
+    results.note(game, "sb3", {"minutes": round(minutes, 1), **far})
 
 
 def table(known: dict[str, dict[str, Any]], published: dict[str, dict[str, str]]) -> str:
@@ -143,7 +129,7 @@ def table(known: dict[str, dict[str, Any]], published: dict[str, dict[str, str]]
         other = published.get(game, {})
         cells += [other.get(column, "-") for column in ("ppo_2M", "ppo_10M", "dreamerv3_10M")]
         sb3 = measured.get("sb3")
-        cells.append(f"{sb3['mean_score']:,.1f} ({sb3['frames'] / 1e6:.2f} M frames)" if sb3 else "-")
+        cells.append(f"{sb3['mean_score_100']:,.1f} ({sb3['frames'] / 1e6:.2f} M frames)" if sb3 else "-")
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 

@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +22,10 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from pongrad.ground.arguments import whole_number
 from pongrad.ground.errors import UserError
+from pongrad.ground.system import quiet_at_a_second_interrupt
 from pongrad.learning.recipes import RECIPES, Fast, Recipe
 from pongrad.network.finding import check_run, find_agent
+from pongrad.views.output import OUTPUT_ERRORS, forget_what_cannot_be_shown, show_what_can_be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ class _Page:
         """Serve the page until a signal; before there is a page, and while it ends, one ends it at once."""
         import asyncio
 
-        from pongrad.ground.system import STOP_SIGNALS
+        from pongrad.ground.system import STOP_SIGNALS, end_at_once
         from pongrad.views import web
 
         signals = [each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]  # by nohup
@@ -116,7 +117,7 @@ class _Page:
 
             def stop(number: int, _: Any) -> None:
                 for each in signals:
-                    signal.signal(each, _end_at_once)
+                    signal.signal(each, end_at_once)
                 stopped.append(number)
                 loop.call_soon_threadsafe(ended.set)
 
@@ -126,17 +127,13 @@ class _Page:
 
         with contextlib.ExitStack() as handlers:
             for each in signals:
-                handlers.callback(signal.signal, each, signal.signal(each, _end_at_once))
+                handlers.callback(signal.signal, each, signal.signal(each, end_at_once))
             web.check_host_names(self.allow_host)
             source, says = self.source()
             listening = web.listen(self.host, self.port)
             print(f"{says} at {web.url(listening)} (Ctrl-C ends it)", flush=True)
             asyncio.run(serve())
-            os._exit(128 + stopped[0])  # while Python ends, a signal would have its default effect again
-
-
-def _end_at_once(number: int, _: Any) -> NoReturn:
-    os._exit(128 + number)
+            end_at_once(stopped[0])  # while Python ends, a signal would have its default effect again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,17 +295,11 @@ class Bench:
         print(json.dumps(result) if self.json else table(result))
 
 
-_OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO}
-"""Of standard output: its reader has closed it, as `| head` does, the disk is full, the terminal is gone."""
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command; exits with code 2 and one line on stderr if the user can put it right."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # what the terminal cannot show is a question mark
+    show_what_can_be()
     try:
-        with _quiet_at_a_second_interrupt():
+        with quiet_at_a_second_interrupt():
             _run(list(sys.argv[1:] if args is None else args))
     except UserError as error:
         _fail(str(error))
@@ -317,13 +308,13 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        if error.errno not in _OUTPUT_ERRORS:
+        if error.errno not in OUTPUT_ERRORS:
             raise
         if error.errno != errno.EPIPE:
             _fail(f"cannot write the output: {error.strerror}")
         sys.exit(1)
     finally:
-        _forget_what_cannot_be_shown()
+        forget_what_cannot_be_shown()
 
 
 def _run(args: list[str]) -> None:
@@ -343,34 +334,6 @@ def _fail(why: str) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):
         print(f"pongrad: {why}", file=sys.stderr, flush=True)
     sys.exit(2)
-
-
-@contextlib.contextmanager
-def _quiet_at_a_second_interrupt() -> Iterator[None]:
-    """Ctrl-C is a KeyboardInterrupt; while that ends the command, another one ends the process."""
-
-    def handle(number: int, _: Any) -> None:
-        signal.signal(number, lambda number, _: os._exit(128 + number))
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _forget_what_cannot_be_shown() -> None:
-    """Python would complain, at its end, of what it could not write."""
-    try:
-        if sys.stdout:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _command(args: list[str]) -> Any:
@@ -435,7 +398,7 @@ def _read(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 
 def _path(text: str) -> Path:
-    return Path(os.path.expanduser(text))  # leaves the ~ of nobody's home
+    return Path(os.path.expanduser(text))  # the ~ of an unknown user stays as it is
 
 
 @contextlib.contextmanager

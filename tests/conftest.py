@@ -58,6 +58,14 @@ def new_agent():
     return make
 
 
+@pytest.fixture(scope="module")
+def agent_file(new_agent, tmp_path_factory):
+    """The file of an agent as recipe fast has it."""
+    path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
+    new_agent(hidden=(20,), critic=True, vision=FAST_VISION).save(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def new_game():
     def make(number=0, seed=7, purpose=Purpose.TRAINING):

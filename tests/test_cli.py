@@ -13,7 +13,8 @@ import pytest
 from pongrad.cli import main
 from pongrad.ground.arguments import flag
 from pongrad.learning.recipes import RECIPES, Classic
-from pongrad.network.agent import CHAMPION, Agent
+from pongrad.network.agent import Agent
+from pongrad.network.finding import CHAMPION
 from pongrad.network.network import Network
 from pongrad.runs.folder import RunFolder
 

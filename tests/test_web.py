@@ -52,13 +52,6 @@ def served(*args):
 
 
 @pytest.fixture(scope="module")
-def agent_file(new_agent, tmp_path_factory):
-    path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
-    new_agent(hidden=(20,), critic=True, vision=FAST_VISION).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def page(agent_file):
     with served("watch", agent_file, "--port", 0) as page:
         yield page

@@ -10,7 +10,7 @@ import time
 
 import psutil
 import pytest
-from test_web import FAST_VISION, MOMENT, PATIENCE, TRAINING, connect, get, knock, receive, say, served
+from test_web import MOMENT, PATIENCE, TRAINING, connect, get, knock, receive, say, served
 from websockets.exceptions import InvalidStatus
 
 from pongrad.ground.errors import UserError
@@ -20,13 +20,6 @@ from pongrad.views import live, web
 
 NAME = "my.machine.example"
 HINT = f"start it with --allow-host {NAME}\n"
-
-
-@pytest.fixture(scope="module")
-def agent_file(new_agent, tmp_path_factory):
-    path = tmp_path_factory.mktemp("agent") / "agent.safetensors"
-    new_agent(hidden=(20,), critic=True, vision=FAST_VISION).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +57,7 @@ def test_a_refused_websocket_is_said_once_in_the_terminal(agent_file):
         page.process.send_signal(signal.SIGTERM)
         lines = page.process.communicate(timeout=PATIENCE)[0].splitlines(keepends=True)
     assert lines[0].endswith(HINT) and sum(NAME in line for line in lines) == 1
-    assert len(lines) == web.MOST_HINTS  # whoever is refused cannot fill the terminal
+    assert len(lines) == web.MOST_HINTS  # refused clients cannot fill the terminal
 
 
 @pytest.mark.parametrize(

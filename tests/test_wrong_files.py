@@ -230,7 +230,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_nobody_is_told_to_delete_a_foreign_file(name, tmp_path):
+def test_no_advice_deletes_a_foreign_file(name, tmp_path):
     content, kind = FOREIGN[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"is not a file that pongrad wrote, {kind}") as error:
@@ -305,7 +305,7 @@ def test_what_belongs_to_a_run_names_the_run(tmp_path, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("command", ["evaluate closed", "play closed", "watch closed", "lesson closed out"])
-def test_a_folder_that_nobody_may_look_into(command, tmp_path, monkeypatch, capfd):
+def test_a_folder_that_cannot_be_read(command, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "closed").mkdir()
     error = PermissionError(errno.EACCES, "Permission denied")  # root may look anywhere
@@ -315,7 +315,7 @@ def test_a_folder_that_nobody_may_look_into(command, tmp_path, monkeypatch, capf
     assert "cannot read closed: Permission denied; give another one" in capfd.readouterr().err
 
 
-def test_the_home_of_nobody_is_the_users_error(capfd):
+def test_the_home_of_an_unknown_user_is_the_users_error(capfd):
     with pytest.raises(SystemExit):
         main(["evaluate", "~no-such-user/a.safetensors"])
     assert "~no-such-user/a.safetensors" in capfd.readouterr().err

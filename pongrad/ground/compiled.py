@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 
 import numba
 
+from pongrad.ground.system import is_being_started
+
 PACKAGE = Path(__file__).parents[1]
 
 SECONDS_KEPT = 24 * 3600
@@ -59,11 +61,12 @@ def cache_folder() -> Path | None:
     """
     name = f"numba-{source_hash()}"
     config: Any = numba.config
-    usual = [PACKAGE / "__pycache__", Path("~/.cache/pongrad"), *_temporary_folders()]
+    temporary = _temporary_folders()
+    usual = [PACKAGE / "__pycache__", Path("~/.cache/pongrad"), *temporary]
     for parent in [Path(config.CACHE_DIR)] if config.CACHE_DIR else usual:
         try:
             parent = parent.expanduser()
-            if parent in _temporary_folders():
+            if parent in temporary:
                 parent.mkdir(mode=0o700, exist_ok=True)
                 _check_private(parent)
             (parent / name).mkdir(parents=True, exist_ok=True)
@@ -72,9 +75,8 @@ def cache_folder() -> Path | None:
             continue
         _remove_unused(parent)
         return parent / name
-    starting: Any = multiprocessing.current_process()
-    if multiprocessing.parent_process() is None and not getattr(starting, "_inheriting", False):
-        print(  # workers need not say it again
+    if multiprocessing.parent_process() is None and not is_being_started():  # workers need not say it again
+        print(
             "pongrad: no folder for compiled code can be written to, so each start takes half a minute: "
             "set NUMBA_CACHE_DIR to one that can",
             file=sys.stderr,

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +53,28 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         UserError: the folder cannot be written to.
     """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise _cannot("write", path, error) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to be written in the `with` block, which at its end takes the place of this one.
+
+    Whatever fails, the one that was there stays as it is, and no part of the new one is left.
+    """
     temporary = path.parent / f".{path.name}.new"
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        flush(temporary)  # else a power cut may leave the new name without its content
         os.replace(temporary, path)
-        flush(path.parent)  # else the power cut may undo the renaming
-    except OSError as error:
+        flush(path.parent)  # else it may undo the renaming
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise _cannot("write", path, error) from error
 
 
 def append(path: Path, content: bytes) -> None:
@@ -87,9 +98,12 @@ def flush(path: Path) -> None:
     Raises:
         OSError: the disk cannot.
     """
-    if os.name == "nt" and path.is_dir():
+    if not path.is_dir():
+        descriptor = os.open(path, os.O_RDWR)  # Windows flushes nothing that may only be read
+    elif os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows asks for it
+    else:
+        descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

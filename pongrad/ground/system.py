@@ -2,10 +2,13 @@
 
 import contextlib
 import math
+import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import psutil
 
@@ -50,6 +53,34 @@ def cpu_quota(own: Path = Path("/proc/self/cgroup"), root: Path = _CGROUPS) -> f
     return min(quotas)
 
 
+def end_at_once(number: int, _: Any = None) -> NoReturn:
+    """End this process because of this signal, without a word; a handler for `signal.signal`."""
+    os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def quiet_at_a_second_interrupt() -> Iterator[None]:
+    """In the `with` block Ctrl-C is a KeyboardInterrupt; another, while that is handled, ends the process."""
+
+    def handle(number: int, _: Any) -> None:
+        signal.signal(number, end_at_once)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def is_being_started() -> bool:
+    """Whether another Python process has just started this one, which still imports that one's script."""
+    return getattr(multiprocessing.current_process(), "_inheriting", False)
+
+
 def lower_priority(by: int) -> None:
     """Let other processes go first."""
     if hasattr(os, "nice"):
@@ -64,7 +95,7 @@ def limit_seconds(seconds: float) -> None:
 
 @contextlib.contextmanager
 def limited_memory(spare: int) -> Iterator[None]:
-    """In the `with` block the process may take up so many bytes more than it has."""
+    """In the `with` block the process may use so many bytes more than it does."""
     if resource is None:
         yield
         return

@@ -16,6 +16,11 @@ from pongrad.ground.errors import UserError
 
 PONG = "ALE/Pong-v5"
 
+OF_THE_PAGE = ("host", "port", "allow_host")
+
+OF_THE_SESSION = ("run", "resume", "live", *OF_THE_PAGE)
+"""Fields that a resumed run is given anew."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -70,7 +75,7 @@ class Recipe:
             raise UserError(f"--until must be a score, not {self.until}")
         if self.seed < 0:
             raise UserError(f"--seed must be 0 or more, not {self.seed}")
-        for name in ("host", "port", "allow_host"):
+        for name in OF_THE_PAGE:
             if not self.live and getattr(self, name) != getattr(Recipe, name):
                 raise UserError(f"{flag(name)} is for the page: add --live")
         environment.rom(self.environment)
@@ -93,9 +98,8 @@ class Recipe:
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """The fields that decide what is learned; a resumed run may not change them."""
-        how_long = {"workers", "frames", "minutes", "until", "run", "resume"}
-        how_long |= {"live", "host", "port", "allow_host"}
-        settings = {name: value for name, value in asdict(self).items() if name not in how_long}
+        others = {"workers", "frames", "minutes", "until", *OF_THE_SESSION}
+        settings = {name: value for name, value in asdict(self).items() if name not in others}
         return settings | {"env_options": list(self.env_options)}  # as JSON has it
 
 

@@ -15,7 +15,6 @@ from pongrad.ground import storage
 from pongrad.ground.arguments import plain
 from pongrad.ground.errors import UserError
 from pongrad.network.acting import PolicyArgs, new_rollout_buffer, policy_step
-from pongrad.network.finding import CHAMPION as CHAMPION
 from pongrad.network.finding import find_agent, instead_of
 from pongrad.network.layers import Array
 from pongrad.network.network import Network

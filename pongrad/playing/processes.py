@@ -15,7 +15,7 @@ from typing import Any
 
 from pongrad.games import environment
 from pongrad.ground.errors import UserError
-from pongrad.ground.system import limit_seconds, lower_priority, without_stop_signals
+from pongrad.ground.system import is_being_started, limit_seconds, lower_priority, without_stop_signals
 from pongrad.playing.shared import CONTEXT, SharedAgent
 
 DEATHS = 3
@@ -40,10 +40,9 @@ def check_may_start_processes() -> None:
     Raises:
         UserError: it is a daemon, or its script calls this whenever it is imported.
     """
-    process: Any = multiprocessing.current_process()
-    if getattr(process, "_inheriting", False):  # the script is being imported in a process that it started
+    if is_being_started():
         os._exit(_UNGUARDED)
-    if process.daemon:
+    if multiprocessing.current_process().daemon:
         raise UserError(
             "this starts processes, which those of multiprocessing.Pool may not: use "
             "concurrent.futures.ProcessPoolExecutor"

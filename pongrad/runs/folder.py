@@ -30,7 +30,7 @@ from pongrad.games.game import Game
 from pongrad.ground import storage
 from pongrad.ground.errors import UserError
 from pongrad.ground.storage import Tensors
-from pongrad.learning.recipes import RECIPES, Recipe
+from pongrad.learning.recipes import OF_THE_SESSION, RECIPES, Recipe
 from pongrad.network.agent import Agent
 from pongrad.runs.checkpoint import Checkpoint, Progress
 from pongrad.runs.tensorboard import EventFile
@@ -130,8 +130,7 @@ class RunFolder:
             config: the recipe.
             seen: what random play has shown of the game, to be used again when the run is resumed.
         """
-        of_the_session = ("run", "resume", "live", "host", "port", "allow_host")
-        settings = {name: value for name, value in asdict(config).items() if name not in of_the_session}
+        settings = {name: value for name, value in asdict(config).items() if name not in OF_THE_SESSION}
         versions = {package: version(package) for package in PACKAGES}
         versions["python"] = platform.python_version()
         survey = {"survey": seen.description()} if seen else {}

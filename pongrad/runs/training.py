@@ -6,7 +6,6 @@ session; the last checkpoint is then what a resume goes on from.
 
 import contextlib
 import math
-import os
 import signal
 import threading
 import time
@@ -22,7 +21,7 @@ from pongrad.games.game import Game
 from pongrad.games.scores import reference
 from pongrad.ground.arguments import flag
 from pongrad.ground.errors import UserError
-from pongrad.ground.system import STOP_SIGNALS, cores
+from pongrad.ground.system import STOP_SIGNALS, cores, end_at_once
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
 from pongrad.learning.recipes import Recipe
 from pongrad.network.agent import Agent
@@ -337,7 +336,7 @@ class Stopping:
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._signal is not None:
             if time.monotonic() - self._asked > SECONDS_OF_ONE_SIGNAL:
-                os._exit(128 + number)
+                end_at_once(number)
             return
         self._signal, self._asked = number, time.monotonic()
 

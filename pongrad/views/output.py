@@ -4,9 +4,31 @@ Of `pongrad train | head -1` the training goes on, and so does one whose termina
 """
 
 import contextlib
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
+
+OUTPUT_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""Its reader has closed it, as `| head` does, the disk is full, the terminal is gone."""
+
+
+def show_what_can_be() -> None:
+    """Have this process show a question mark for each character that a stream cannot encode."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def forget_what_cannot_be_shown() -> None:
+    """Python would complain, at its end, of what it could not write."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class LossyOutput:

@@ -138,20 +138,17 @@ def writer(out: Path) -> Iterator["_Add"]:
         UserError: the file cannot be written.
     """
     check_name(out)
-    unfinished = out.with_name(f".{out.name}.new")
-    add = _Add(unfinished, out.suffix.lower() == ".gif")
     try:
-        yield add
-        add.finish()
-        storage.flush(unfinished)  # else a power cut may leave the new name without its content
-        os.replace(unfinished, out)
+        with storage.replacing(out) as unfinished:
+            add = _Add(unfinished, out.suffix.lower() == ".gif")
+            try:
+                yield add
+                add.finish()
+            finally:
+                add.stop()
     except OSError as error:
         why = error.strerror or error
         raise UserError(f"cannot write {out}: {why}; make room, or choose another folder") from error
-    finally:
-        add.stop()
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
 
 
 class _Add:

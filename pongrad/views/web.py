@@ -36,7 +36,7 @@ MOST_VIEWERS = 100
 LONGEST_COMMAND = 200
 """Bytes a message from the page may have."""
 MOST_HINTS = 10
-"""Lines about refused names, one a name; whoever is refused chooses the names."""
+"""Lines about refused names, one a name; the refused clients choose the names."""
 
 _FILES = {
     "/": ("index.html", "text/html"),
@@ -364,7 +364,7 @@ async def serve(
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are for whoever serves."""
+        """Leave the signals to the command."""
         yield
 
 
