@@ -22,7 +22,8 @@ from pongrad.games.scores import Reference, reference
 from pongrad.ground.errors import UserError
 from pongrad.learning.learners import new_agent, new_learner
 from pongrad.playing.evaluation import evaluate
-from pongrad.playing.play import Rollout, play, play_on
+from pongrad.playing.play import play, play_on
+from pongrad.playing.rollout import Rollout
 
 STEPS = 120
 

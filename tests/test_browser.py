@@ -140,6 +140,26 @@ def test_a_real_training_run_is_drawn_live(page, tmp_path):
         fits(page)
 
 
+def test_a_convolutional_network_is_drawn_live(page, tmp_path):
+    """What it is given, its filters, their maps and the layers above change as it plays and learns."""
+    shape = ["--conv-filters", 4, 8, "--conv-kernels", 8, 4, "--conv-strides", 4, 2]
+    flags = [*TRAINING, "--network", "conv", *shape, "--run", tmp_path / "run", "--live"]
+    with served("train", *flags) as server:
+        page.goto(f"http://{server.host}:{server.port}/")
+        for name in ("game", "seen", "history", "filters"):
+            changes(page, lambda name=name: picture(page, name))
+        expect(page.locator("#first")).to_have_text("Layer 1: 4 filters, and where each fires")
+        above = page.locator("#deeper h2")
+        expect(above).to_have_text(
+            ["Layer 2: 8 feature maps", re.compile(r"Layer 3: \d+ of 20 neurons fire")]
+        )
+        for canvas in page.locator("#deeper canvas").all():
+            changes(page, lambda canvas=canvas: canvas.evaluate("canvas => canvas.toDataURL()"))
+        expect(page.locator("#thinking")).to_be_hidden()
+        changes(page, lambda: page.locator("#frames").text_content())
+        fits(page)
+
+
 def test_a_lost_connection_is_said_and_taken_up_again(page, agent_file):
     with served("watch", agent_file, "--port", 0) as server:
         page.goto(f"http://{server.host}:{server.port}/")

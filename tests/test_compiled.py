@@ -15,7 +15,7 @@ SCRIPT = """
 import numpy as np
 from pongrad.network.network import first_outputs
 one = np.ones(1, np.uint16), np.ones(1, np.int8)
-print(first_outputs(*one, (np.full((2, 3), 5.0),), 1)[0])
+print(first_outputs(*one, (np.full((2, 3), 5.0),), (np.zeros((1, 3)),), 1)[0])
 """
 
 

@@ -74,7 +74,7 @@ def test_the_champion_beats_one_who_does_not_move(duel):
         if duel.over:
             break
         if frame % 4 == 0:
-            action = champion.decide(duel.screen)
+            action = champion.decide(duel)
         duel.act(0, action, serve=frame % 60 < 8)
     assert duel.over and duel.points[1] == POINTS and duel.points[0] < 10
 
@@ -156,7 +156,7 @@ def test_the_table_obeys(agent_file):
     asyncio.run(sit_down())
 
 
-def test_opponents_are_the_champion_own_runs_and_their_stages(tmp_path, monkeypatch):
+def test_opponents_are_the_champion_own_runs_and_their_stages(tmp_path, monkeypatch, duel):
     monkeypatch.chdir(tmp_path)
     config = Fast(num_hidden_layer_neurons=8)
     folder, agent = RunFolder.create(config), agent_of(config)
@@ -166,7 +166,7 @@ def test_opponents_are_the_champion_own_runs_and_their_stages(tmp_path, monkeypa
     run = "runs/fast-seed1"
     assert names == ["champion", run, f"{run}, untrained", f"{run}, 0.5 million frames"]
     for _, source in opponents(folder.path):
-        Opponent(Agent.load(source)).decide(np.zeros((210, 160), np.uint8))
+        Opponent(Agent.load(source)).decide(duel)
 
 
 def test_without_the_two_player_emulator_it_says_what_to_install(monkeypatch, capsys):

@@ -16,7 +16,8 @@ from pongrad.games.emulator import Emulator
 from pongrad.games.environment import action_names
 from pongrad.games.randomness import Purpose
 from pongrad.ground.errors import UserError
-from pongrad.playing.play import Rollout, play
+from pongrad.playing.play import play
+from pongrad.playing.rollout import Rollout
 from pongrad.vision.pixels import active_pixels
 from pongrad.vision.preprocessing import Vision
 

@@ -14,7 +14,7 @@ from pongrad.learning.returns import discount, standardise
 from pongrad.network import policy
 from pongrad.network.layers import Linear, ReLU, SparseLinear
 from pongrad.network.network import Network, first_outputs
-from pongrad.playing.play import Rollout
+from pongrad.playing.rollout import Rollout
 
 SIZES = [(30, 7, 1), (30, 7, 5, 1)]  # the article's depth, and one layer more
 STEPS = 12
@@ -38,7 +38,7 @@ def test_sparse_linear_is_the_dense_product_and_its_gradient(rng, random_inputs)
     layer = SparseLinear(weights)
     assert_close(layer.forward(x), dense @ weights)
     layer.backward(d)
-    assert_close(layer.gradient, autograd.grad(lambda w: anp.sum(d * (dense @ w)))(weights))
+    assert_close(layer.parameters[0].gradient, autograd.grad(lambda w: anp.sum(d * (dense @ w)))(weights))
 
 
 def test_linear_is_the_dense_product_and_its_gradients(rng):
@@ -52,7 +52,7 @@ def test_linear_is_the_dense_product_and_its_gradients(rng):
     d_x = layer.backward(d)
     want_x, want_weights = autograd.grad(lambda xw: anp.sum(d * (xw[0] @ xw[1])))((x, weights))
     assert_close(d_x, want_x)
-    assert_close(layer.gradient, want_weights)
+    assert_close(layer.parameters[0].gradient, want_weights)
 
 
 def test_relu_gradient(rng):
@@ -169,12 +169,15 @@ def test_classic_masks_where_the_neuron_was_off():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hidden", [(200,), (50, 20)], ids=str)
-def test_acting_computes_what_learning_computes_bit_for_bit(dtype, hidden, rng, random_inputs):
-    network = Network.random((6400, *hidden, 7), rng, dtype)
+@pytest.mark.parametrize("biases", [False, True], ids=["no biases", "biases"])
+def test_acting_computes_what_learning_computes_bit_for_bit(dtype, hidden, biases, rng, random_inputs):
+    network = Network.random((6400, *hidden, 7), rng, dtype, biases)
+    for name, array in network.weights.items():
+        if name.startswith("b"):
+            array[:] = rng.standard_normal(array.shape)
     x, _ = random_inputs(50, 6400, density=0.01)
-    weights = tuple(network.weights.values())
     acting = [
-        first_outputs(x.pixels[start:end], x.values[start:end], weights, 6)
+        first_outputs(x.pixels[start:end], x.values[start:end], *network.acting_args, 6)
         for start, end in zip(x.offsets, x.offsets[1:], strict=False)
     ]
     learning = network.forward(x)[:, :6].copy()

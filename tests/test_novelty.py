@@ -9,7 +9,8 @@ from pongrad.learning.novelty import Novelty
 from pongrad.learning.ppo import PPO
 from pongrad.learning.recipes import Fast
 from pongrad.network.network import Network
-from pongrad.playing.play import Rollout, play
+from pongrad.playing.play import play
+from pongrad.playing.rollout import Rollout
 from pongrad.vision.inputs import Inputs
 
 

@@ -16,7 +16,8 @@ from pongrad.learning.recipes import Fast
 from pongrad.learning.returns import generalised_advantages
 from pongrad.network import policy
 from pongrad.network.network import Network
-from pongrad.playing.play import Rollout, play, play_on
+from pongrad.playing.play import play, play_on
+from pongrad.playing.rollout import Rollout
 from pongrad.playing.shared import SharedAgent
 from pongrad.playing.workers import Workers
 

@@ -48,7 +48,9 @@ def test_discount_is_its_definition(steps, gamma):
 @given(rewards_of_a_game)
 def test_classic_discount_is_its_definition(rewards):
     assert classic.gamma == 0.99
-    np.testing.assert_allclose(classic.discount(rewards), by_definition(rewards, 0.99), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        classic.discount(rewards), by_definition(rewards, 0.99), rtol=1e-12, atol=1e-14
+    )
 
 
 def test_a_point_says_nothing_about_the_one_before():

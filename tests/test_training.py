@@ -24,7 +24,7 @@ from pongrad.runs.folder import RunFolder
 from pongrad.runs.training import Training, speeds
 
 SUMMARY_KEYS = {
-    "game", "recipe", "seed", "workers", "frames", "games", "seconds", "mean_score_100",
+    "game", "recipe", "network", "seed", "workers", "frames", "games", "seconds", "mean_score_100",
     "best_mean_score_100", "beat_frames", "beat_seconds", "frames_per_second",
 }  # fmt: skip
 METRICS_KEYS = {
@@ -55,6 +55,7 @@ FRAMES = 40_000
 RUNS = {  # flags of a run of three updates
     "classic": ["--recipe", "classic", "--batch-size", 4, "--frames", FRAMES],
     "fast": ["--num-games", 4, "--rollout-steps", 1000, "--frames", FRAMES],
+    "conv": ["--network", "conv", "--biases", "--num-games", 10, "--rollout-steps", 100, "--frames", 12_000],
 }
 
 
@@ -65,15 +66,18 @@ def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     output = train(folder, "--seed", 5, *flags, "--workers", 2)
     flags = ["--seed", 5, *flags]
-    return SimpleNamespace(recipe=request.param, flags=flags, folder=folder, output=output)
+    recipe = "classic" if request.param == "classic" else "fast"
+    return SimpleNamespace(kind=request.param, recipe=recipe, flags=flags, folder=folder, output=output)
 
 
 def test_the_run_folder_is_complete(run):
     folder = run.folder
     summary = json.loads((folder / "summary.json").read_text())
     assert summary.keys() == SUMMARY_KEYS
-    assert summary["recipe"] == run.recipe and summary["frames"] >= FRAMES
-    assert summary["games"] == 12 if run.recipe == "classic" else summary["games"] > 5
+    network = "conv" if run.kind == "conv" else "sparse"
+    assert (summary["recipe"], summary["network"]) == (run.recipe, network)
+    assert summary["frames"] >= (12_000 if run.kind == "conv" else FRAMES)
+    assert summary["games"] == 12 if run.recipe == "classic" else summary["games"] > 5 or network == "conv"
     assert summary["beat_frames"] is None and summary["beat_seconds"] is None
 
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -84,8 +88,8 @@ def test_the_run_folder_is_complete(run):
     config = json.loads((folder / "config.json").read_text())
     assert config["seed"] == 5 and config["gamma"] == 0.99 and "ale-py" in config["versions"]
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
-    inputs = {"classic": 6400, "fast": FAST_VISION.size}[run.recipe]
-    assert Agent.load(folder).network.weights["W1"].shape == (inputs, 200)
+    shape = {"classic": (6400, 200), "fast": (FAST_VISION.size, 200), "conv": (8 * 8 * 4, 16)}[run.kind]
+    assert Agent.load(folder).network.weights["W1"].shape == shape
     assert len(list((folder / "checkpoints").iterdir())) == 1
 
     events = EventAccumulator(str(folder / "tensorboard")).Reload()

@@ -17,6 +17,7 @@ from pongrad import classic
 from pongrad.games.colours import CLASSES
 from pongrad.games.randomness import uniform
 from pongrad.network.acting import new_rollout_buffer, policy_step
+from pongrad.network.network import Network
 from pongrad.network.policy import choose_action
 from pongrad.vision.inputs import Inputs
 from pongrad.vision.pixels import OFF, active_pixels, difference
@@ -167,7 +168,8 @@ def test_corners_are_the_left_ones_of_the_ends_of_vertical_runs_of_a_class(paint
 def given_inputs(vision, screens_shown):
     """The inputs that the network is given of screens in turn, as sets; none may be given twice."""
     rollout_buffer, frame_buffer = new_rollout_buffer(len(screens_shown), vision), new_frame_buffer(vision)
-    policy_args = (np.ones((vision.size, 2)), np.ones((2, 2))), 1, np.uint64(1), False
+    network = Network({"W1": np.ones((vision.size, 2)), "W2": np.ones((2, 2))})
+    policy_args = *network.acting_args, 1, np.uint64(1), False
     for step, screen in enumerate(screens_shown):
         args = vision.preprocessing_args(screen), vision.input_args
         policy_step(*args, True, frame_buffer, policy_args, step, rollout_buffer, step)
@@ -341,7 +343,8 @@ def test_the_first_input_is_zero_and_the_others_are_what_changed():
         assert x[pixels].tolist() == values
 
     rollout_buffer, frame_buffer = new_rollout_buffer(3, vision), new_frame_buffer(vision)
-    policy_args = (np.ones((6400, 2)), np.ones((2, 1))), 1, np.uint64(1), False
+    network = Network({"W1": np.ones((6400, 2)), "W2": np.ones((2, 1))})
+    policy_args = *network.acting_args, 1, np.uint64(1), False
     for t, (palette, _) in enumerate(pairs):
         policy_step(
             vision.preprocessing_args(palette),

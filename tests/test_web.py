@@ -101,8 +101,9 @@ def say(client, **command):
     client.send(json.dumps(command))
 
 
-def test_the_page_is_three_files_and_nothing_else(page):
-    for path, begins in (("/", b"<!doctype html>"), ("/page.js", b"//"), ("/page.css", b":root")):
+def test_the_page_is_four_files_and_nothing_else(page):
+    begin = {"/": b"<!doctype html>", "/page.js": b"//", "/filters.js": b"//", "/page.css": b":root"}
+    for path, begins in begin.items():
         status, body = get(page, path)
         assert status == 200 and body.startswith(begins)
     for path in (

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from pongrad.games.emulator import Emulator
 from pongrad.playing import workers
-from pongrad.playing.play import Rollout, play
+from pongrad.playing.play import play
 from pongrad.playing.processes import DEATHS, WorkersDied, spawn
+from pongrad.playing.rollout import Rollout
 from pongrad.playing.shared import SharedAgent
 from pongrad.playing.workers import Interrupted, Workers
 

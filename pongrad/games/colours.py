@@ -43,6 +43,22 @@ def reduced_colours(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @compiled()
+def grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The brightness of each pixel, uint8 [height, width], as the emulator has it (ITU-R BT.601).
+
+    Args:
+        picture: uint8 [height, width, 3].
+    """
+    height, width, _ = picture.shape
+    out = np.empty((height, width), np.uint8)
+    for row in range(height):
+        for column in range(width):
+            red, green, blue = picture[row, column]
+            out[row, column] = np.uint8(0.2989 * red + 0.5870 * green + 0.1140 * blue + 0.5)
+    return out
+
+
+@compiled()
 def _reduce_colours(picture: NDArray[np.uint8], numbers: NDArray[np.uint8]) -> None:
     """The loop of `reduced_colours`."""
     for row in range(numbers.shape[0]):

@@ -95,6 +95,8 @@ class Emulator:
         self._first_screen = self._ale.getScreen()
         self.last_action = 0
         self.screen: NDArray[np.uint8] = self._first_screen.copy()
+        self.greys: NDArray[np.uint8] | None = None
+        self._first_grey = self._ale.getScreenGrayscale()
 
     def restore(self, game: Game) -> None:
         """Put the emulator where this game stands.
@@ -105,10 +107,12 @@ class Emulator:
         self.last_action = game.last_action
         if not game.state:
             self.screen[:] = self._first_screen
+            if self.greys is not None:
+                self.greys[:] = self._first_grey
             noops = _noops(game.env_seed, self._noop_max)
             for action in [ale_py.Action.NOOP] * noops + [ale_py.Action.FIRE] * self._fire_to_start:
                 self._act(action)
-                self._get_screen(self.screen)
+                self._look()
 
     def check(self, game: Game) -> None:
         """Restore a game that comes from a file.
@@ -154,11 +158,33 @@ class Emulator:
         Returns:
             The reward.
         """
-        reward = sum(map(self._act, self._joystick[self.last_action, action, timing]))
+        joystick = self._joystick[self.last_action, action, timing]
         if timing % _SKIP < timing // _SKIP:
             self.last_action = action
-        self._get_screen(self.screen)
+        if self.greys is None:
+            reward = sum(map(self._act, joystick))
+            self._get_screen(self.screen)
+            return reward
+        reward = sum(map(self._act, joystick[:-1]))
+        self._ale.getScreenGrayscale(self.greys[0])
+        reward += self._act(joystick[-1])
+        self._ale.getScreenGrayscale(self.greys[1])
+        if len(joystick) == 1:
+            self.greys[0] = self.greys[1]
         return reward
+
+    def show_greys(self) -> None:
+        """Read `greys` from now on, instead of `screen`."""
+        if self.greys is None:
+            self.greys = np.empty((2, *self._first_grey.shape), np.uint8)
+
+    def _look(self) -> None:
+        """Read what the screen shows."""
+        if self.greys is None:
+            self._get_screen(self.screen)
+        else:
+            self._ale.getScreenGrayscale(self.greys[0])
+            self.greys[1] = self.greys[0]
 
     def film(self, action: int, timing: int) -> tuple[float, NDArray[np.uint8]]:
         """Do what `act` does and keep the picture of every frame.
@@ -168,11 +194,14 @@ class Emulator:
         """
         frames, reward = np.empty((timing // _SKIP, *self.screen.shape, 3), np.uint8), 0
         for frame, joystick in zip(frames, self._joystick[self.last_action, action, timing], strict=True):
+            before = self.greys[1].copy() if self.greys is not None else None
             reward += self._act(joystick)
             self._ale.getScreenRGB(frame)
+            self._look()
+            if self.greys is not None and before is not None and len(frames) > 1:
+                self.greys[0] = before
         if timing % _SKIP < timing // _SKIP:
             self.last_action = action
-        self._get_screen(self.screen)
         return reward, frames
 
     def picture(self) -> NDArray[np.uint8]:

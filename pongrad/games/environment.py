@@ -27,6 +27,8 @@ class Environment(Protocol):
 
     Attributes:
         screen: uint8 [height, width in whole words of eight], the number of every pixel's colour.
+        greys: uint8 [2, height, width], the last two frames of the last step in grey, the same twice where it
+            has one; None until `show_greys`.
         has_palette: whether the colours' numbers are the environment's own, else those of `reduced_colours`.
         action_names: what the actions are called, by Gymnasium's numbers.
         last_action: the joystick's action on the last frame.
@@ -36,6 +38,7 @@ class Environment(Protocol):
     """
 
     screen: NDArray[np.uint8]
+    greys: NDArray[np.uint8] | None
     has_palette: bool
     action_names: dict[int, str]
     last_action: int
@@ -60,6 +63,9 @@ class Environment(Protocol):
         Raises:
             ValueError: it cannot be restored.
         """
+
+    def show_greys(self) -> None:
+        """Read `greys` from now on, instead of `screen`: which takes ten times as long."""
 
     def save(self) -> bytes:
         """The game's state, for `Game.state`."""

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.colours import CLASSES
 from pongrad.games.randomness import Purpose, seed_sequence
 
 
@@ -21,8 +20,9 @@ class Game(NamedTuple):
         frames: frames played; what a frame is, the environment says: of Atari a 60th of a second.
         state: the environment's state.
         last_action: the joystick's action on the last frame.
-        before, now: the codes of the pixels that are on in the screen before the last and in the last, uint16
-            as bytes: arrays would take long to be sent to another process.
+        before, now: what has been seen, as bytes: arrays would take long to be sent to another process. The
+            codes of the pixels that are on in the screen before the last and in the last, uint16; or nothing
+            and the last four frames, uint8.
         won, lost: points so far.
         terminated: whether it has ended by its own rules.
         truncated: whether it has been cut off, at a limit.
@@ -71,8 +71,8 @@ class Game(NamedTuple):
         """All but the numbers, as arrays; see `from_parts`."""
         return {
             "state": np.frombuffer(self.state, np.uint8),
-            "before": np.frombuffer(self.before, np.uint16),
-            "now": np.frombuffer(self.now, np.uint16),
+            "before": np.frombuffer(self.before, np.uint8),
+            "now": np.frombuffer(self.now, np.uint8),
         }
 
     @staticmethod
@@ -95,16 +95,11 @@ class Game(NamedTuple):
             raise ValueError(f"a game's arrays are {types}")
         return game
 
-    def check(self, pixels: int, classes: int, most: int) -> None:
+    def check(self) -> None:
         """Raise ValueError if it cannot be a game under way.
 
-        The player trusts these numbers: pixels are places in memory, and steps are random numbers to draw.
-        `Environment.check` says whether the environment can restore the state.
-
-        Args:
-            pixels: of the screen as the agent sees it.
-            classes: of their colours.
-            most: how many pixels can be on at once.
+        The player trusts these numbers: steps are random numbers to draw. `Environment.check` says whether
+        the environment can restore the state, and the vision's `check_seen` whether it may have seen that.
         """
         for name, largest in _LARGEST.items():
             value = getattr(self, name)
@@ -116,12 +111,6 @@ class Game(NamedTuple):
         under_way = self.terminated is False and self.truncated is False
         if not under_way or (self.step == 0) != (not self.state):
             raise ValueError(f"game {self.number} is over or has no state")
-        for pixels_on in (self.before, self.now):
-            screen = np.frombuffer(pixels_on, np.uint16).astype(np.int64)
-            places, kinds = np.divmod(screen, CLASSES)
-            ascending = (np.diff(places, prepend=-1) > 0).all() and len(places) <= most
-            if not ascending or (places >= pixels).any() or (kinds >= classes).any():
-                raise ValueError(f"game {self.number} has pixels that are not on a screen")
 
     @property
     def env_seed(self) -> int:

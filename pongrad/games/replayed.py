@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games import environment
-from pongrad.games.colours import padded, reduced_colours, stride_for
+from pongrad.games.colours import grey, padded, reduced_colours, stride_for
 from pongrad.games.environment import NotDeterministic
 from pongrad.games.game import Game
 from pongrad.ground.errors import UserError
@@ -134,6 +134,7 @@ class Replayed:
                 f"{game} shows {height} x {width} pixels: pongrad looks at {_SMALLEST} to {_LARGEST} each way"
             )
         self.screen = np.zeros((height, padded(width)), np.uint8)
+        self.greys: NDArray[np.uint8] | None = None
         self._stride = stride_for(height, width)
         self.last_action = 0
         self.over: Callable[[], bool] = lambda: self._live.over
@@ -197,7 +198,15 @@ class Replayed:
         """The screen in colours, uint8 [height, width, 3]."""
         return self._live.picture
 
+    def show_greys(self) -> None:
+        """Read `greys` from now on, instead of `screen`."""
+        if self.greys is None:
+            self.greys = np.empty((2, *self._live.picture.shape[:2]), np.uint8)
+
     def _look(self) -> None:
+        if self.greys is not None:
+            self.greys[:] = grey(self._live.picture)
+            return
         looked_at = slice(None, None, self._stride)
         picture = self._live.picture[looked_at, looked_at]
         self.screen[looked_at, looked_at][:, : picture.shape[1]] = reduced_colours(picture)

@@ -15,8 +15,9 @@ from pongrad.learning.recipes import Classic, Fast, Recipe
 from pongrad.learning.reinforce import Reinforce
 from pongrad.network.agent import Agent
 from pongrad.network.network import Network
-from pongrad.playing.play import Rollout, Segment, next_game
+from pongrad.playing.rollout import Rollout, Segment, next_game
 from pongrad.playing.workers import Workers
+from pongrad.vision.frames import FrameStack
 from pongrad.vision.preprocessing import Vision
 from pongrad.vision.survey import Survey, survey
 
@@ -54,22 +55,41 @@ def new_agent(config: Recipe, seen: Survey | None = None) -> Agent:
     rng = np.random.default_rng(seed_sequence(config.seed, Purpose.WEIGHTS))
     names = action_names(config.environment)
     actions: Sequence[int]
+    vision: Vision | FrameStack
     match config:
         case Fast():
             actions = tuple(names)
-            vision = (seen or survey(config.environment, config.seed)).vision
-            network = Network.random((vision.size, config.num_hidden_layer_neurons, len(names) + 1), rng)
-            network.weights["W1"] *= FIRST_WEIGHTS * np.sqrt(vision.size)
-            network.weights["W2"][:, :-1] *= LOGIT_SCALE
+            seen = seen or survey(config.environment, config.seed)
+            vision = seen.frames if config.network == "conv" else seen.vision
+            network = _new_network(config, vision, len(names) + 1, rng)
+            if config.network == "sparse":
+                network.weights["W1"] *= FIRST_WEIGHTS * np.sqrt(vision.size)
+            *_, last = (name for name in network.weights if name.startswith("W"))
+            network.weights[last][:, :-1] *= LOGIT_SCALE
         case Classic():
             actions = ARTICLE_ACTIONS
-            vision = Vision()
-            network = Network.random((vision.size, config.num_hidden_layer_neurons, 1), rng)
+            vision = FrameStack() if config.network == "conv" else Vision()
+            network = _new_network(config, vision, 1, rng)
         case _:
             raise TypeError(config)
     return Agent(
-        network, config.environment, tuple(actions), tuple(names[action] for action in actions), vision
+        network,
+        config.environment,
+        tuple(actions),
+        tuple(names[action] for action in actions),
+        vision,
     )
+
+
+def _new_network(
+    config: Recipe, vision: Vision | FrameStack, outputs: int, rng: np.random.Generator
+) -> Network:
+    assert config.num_hidden_layer_neurons, "a recipe fills it in"
+    units = config.num_hidden_layer_neurons, outputs
+    if isinstance(vision, Vision):
+        return Network.random((vision.size, *units), rng, biases=config.biases)
+    convolutions = config.conv_filters, config.conv_kernels, config.conv_strides
+    return Network.random_convolutional(*convolutions, units, rng, config.biases, vision.background_frame)
 
 
 def new_learner(config: Recipe, agent: Agent, seen: Survey | None = None) -> Learner:

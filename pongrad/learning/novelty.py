@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.playing.play import Rollout
+from pongrad.playing.rollout import Rollout, join
 from pongrad.vision.inputs import Inputs
 
 
@@ -36,7 +36,7 @@ class Novelty:
         Then they are counted.
         """
         parts = [(rollout.inputs.slice(1, len(rollout)), rollout.next_observation) for rollout in rollouts]
-        seen = Inputs.join([part for pair in parts for part in pair])
+        seen: Inputs = join([part for pair in parts for part in pair])
         bonuses = self.bonuses(seen)
         self.counts += np.bincount(seen.pixels, minlength=len(self.counts))
         return np.split(

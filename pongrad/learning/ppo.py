@@ -29,7 +29,8 @@ from pongrad.learning.returns import generalised_advantages, standardise
 from pongrad.network import policy
 from pongrad.network.layers import Array
 from pongrad.network.network import Network
-from pongrad.playing.play import Rollout
+from pongrad.playing.rollout import Rollout, join
+from pongrad.vision.frames import Frames
 from pongrad.vision.inputs import Inputs
 
 INPUTS_ON = 32
@@ -41,7 +42,7 @@ more are on their weights move by less."""
 class _Batch:
     """All steps of the rollouts, one after the other; float arrays are [steps] in the network's precision."""
 
-    inputs: Inputs
+    inputs: Inputs | Frames
     actions: NDArray[np.uint8]
     old_log_p: Array
     advantages: Array
@@ -54,7 +55,7 @@ class PPO:
     Attributes:
         network: what learns; its weights are changed in place.
         optimiser: how they move.
-        novelty: what has been seen without a reward.
+        novelty: what has been seen without a reward; None where the inputs are not sparse.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class PPO:
         self.config = config
         self.reward_ends = reward_ends
         self.life_loss_ends = life_loss_ends
+        assert config.learning_rate is not None, "a recipe fills it in"
+        self._learning_rate = config.learning_rate
         self.optimiser = LazyRMSProp(network.weights, config.learning_rate)
-        self.novelty = Novelty(len(network.weights["W1"]))
+        self.novelty = None if network.strides else Novelty(len(network.weights["W1"]))
         self._segments: list[tuple[Rollout, bool]] = []
 
     def __repr__(self) -> str:
@@ -87,8 +90,8 @@ class PPO:
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
-        """What it remembers from update to update: the optimiser's state and `counts` of inputs."""
-        return {**self.optimiser.state, "counts": self.novelty.counts}
+        """What it remembers from update to update: the optimiser's state and, if any, `counts` of inputs."""
+        return self.optimiser.state | ({"counts": self.novelty.counts} if self.novelty else {})
 
     def add(self, rollout: Rollout, terminated: bool) -> None:
         """Add a segment of a game; `terminated`: whether the game has ended with it by its own rules.
@@ -114,10 +117,11 @@ class PPO:
         """
         config = self.config
         share = annealing(frames, config.schedule_frames)
-        self.optimiser.learning_rate = share**0.5 * config.learning_rate
+        self.optimiser.learning_rate = share**0.5 * self._learning_rate
         batch, about = self._batch(1 - share * (1 - config.gamma))
-        inputs_on = max(len(batch.inputs.pixels) / len(batch.inputs), 1.0)
-        self.optimiser.shares["W1"] = min(1.0, INPUTS_ON / inputs_on)
+        if isinstance(batch.inputs, Inputs):
+            inputs_on = max(len(batch.inputs.pixels) / len(batch.inputs), 1.0)
+            self.optimiser.shares["W1"] = min(1.0, INPUTS_ON / inputs_on)
         rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
         losses = []
         for _ in range(config.epochs):
@@ -136,11 +140,11 @@ class PPO:
         rollouts = [rollout for rollout, _ in self._segments]
         rewards = [np.sign(rollout.rewards).astype(float) for rollout in rollouts]
         novelty = 0.0
-        if not any(each.any() for each in rewards):
+        if self.novelty and not any(each.any() for each in rewards):
             rewards = [self.config.novelty_coefficient * each for each in self.novelty.rewards(rollouts)]
             novelty = float(np.std(np.concatenate(rewards)))
-        inputs = Inputs.join([rollout.inputs for rollout in rollouts])
-        next_observations = Inputs.join([rollout.next_observation for rollout in rollouts])
+        inputs = join([rollout.inputs for rollout in rollouts])
+        next_observations = join([rollout.next_observation for rollout in rollouts])
         actions = np.concatenate([rollout.actions for rollout in rollouts])
         out = self.network.forward(inputs).copy()
         last_values = self.network.forward(next_observations)[:, -1]

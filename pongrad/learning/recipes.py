@@ -13,8 +13,12 @@ from tyro.conf import UseAppendAction, arg
 from pongrad.games import environment
 from pongrad.ground.arguments import flag, normalise
 from pongrad.ground.errors import UserError
+from pongrad.vision.frames import SIDE
 
 PONG = "ALE/Pong-v5"
+
+MOST_FILTERS = 1024
+"""Of a convolution."""
 
 OF_THE_PAGE = ("host", "port", "allow_host")
 
@@ -57,12 +61,34 @@ class Recipe:
     """Where the page is; 0: any port that is free."""
     allow_host: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="NAME")]] = ()
     """Let the page answer under this name, too, as behind a proxy or with https; may be repeated."""
-    num_hidden_layer_neurons: int = 200
-    """Hidden ReLU neurons."""
+    network: Annotated[Literal["sparse", "conv"], arg(metavar="sparse|conv")] = "sparse"
+    """What learns: sparse is given what stands out from a still background and its relative offsets; conv is
+    given the last four screens in grey, and has convolutions."""
+    conv_filters: Annotated[tuple[int, ...], arg(metavar="N")] = (16, 32)
+    """Filters of each convolution, the lowest first. DQN (Mnih et al. 2015) has --conv-filters 32 64 64
+    --conv-kernels 8 4 3 --conv-strides 4 2 1 --num-hidden-layer-neurons 512 --biases."""
+    conv_kernels: Annotated[tuple[int, ...], arg(metavar="N")] = (8, 4)
+    """Rows and columns of each convolution's filters."""
+    conv_strides: Annotated[tuple[int, ...], arg(metavar="N")] = (4, 2)
+    """Pixels from one place of a filter to the next."""
+    biases: bool = False
+    """Give all layers biases."""
+    num_hidden_layer_neurons: Annotated[
+        int | None, arg(metavar="N", help_behavior_hint="(default: 200, with --network conv 256)")
+    ] = None
+    """Hidden ReLU neurons, above the convolutions if there are any."""
 
     def __post_init__(self) -> None:
-        """Make the fields plain Python: see `arguments.normalise`."""
+        """Make the fields plain Python, see `arguments.normalise`; fill in what depends on the network."""
         normalise(self)
+        for name, usual in self._usual.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, usual)
+
+    @property
+    def _usual(self) -> dict[str, Any]:
+        """The default of each field whose default depends on the network."""
+        return {"num_hidden_layer_neurons": 256 if self.network == "conv" else 200}
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""
@@ -75,10 +101,27 @@ class Recipe:
             raise UserError(f"--until must be a score, not {self.until}")
         if self.seed < 0:
             raise UserError(f"--seed must be 0 or more, not {self.seed}")
+        self._check_convolutions()
         for name in OF_THE_PAGE:
             if not self.live and getattr(self, name) != getattr(Recipe, name):
                 raise UserError(f"{flag(name)} is for the page: add --live")
         environment.rom(self.environment)
+
+    def _check_convolutions(self) -> None:
+        names = "conv_filters", "conv_kernels", "conv_strides"
+        sizes = [getattr(self, name) for name in names]
+        for name, values in zip(names, sizes, strict=True):
+            if self.network != "conv" and values != getattr(Recipe, name):
+                raise UserError(f"{flag(name)} is for convolutions: add --network conv")
+            if not values or not all(0 < value <= MOST_FILTERS for value in values):
+                raise UserError(f"{flag(name)} must be numbers from 1 to {MOST_FILTERS}")
+        if len({len(values) for values in sizes}) > 1:
+            raise UserError("--conv-filters, --conv-kernels and --conv-strides must be as many")
+        side = SIDE
+        for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
+            if kernel > side:
+                raise UserError(f"--conv-kernels {kernel} does not fit the {side} x {side} pixels below it")
+            side = (side - kernel) // stride + 1
 
     @property
     def environment(self) -> str:
@@ -99,8 +142,11 @@ class Recipe:
     def hyperparameters(self) -> dict[str, Any]:
         """The fields that decide what is learned; a resumed run may not change them."""
         others = {"workers", "frames", "minutes", "until", *OF_THE_SESSION}
-        settings = {name: value for name, value in asdict(self).items() if name not in others}
-        return settings | {"env_options": list(self.env_options)}  # as JSON has it
+        return {
+            name: list(value) if isinstance(value, tuple) else value  # as JSON has it
+            for name, value in asdict(self).items()
+            if name not in others
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +187,18 @@ class Fast(Recipe):
     """How much the error of the values counts."""
     novelty_coefficient: float = 0.1
     """Reward for what has seldom been seen, in updates without any other: that finds the first rewards of a
-    game where random play meets none."""
-    learning_rate: float = 1.5e-3
+    game where random play meets none. With --network conv there is none."""
+    learning_rate: Annotated[
+        float | None, arg(help_behavior_hint="(default: 1.5e-3, with --network conv 5e-4)")
+    ] = None
     """RMSProp: how far an update moves the weights, at first."""
     schedule_frames: int = 8_000_000
     """1 - gamma, entropy and log-barrier coefficients keep their values for a quarter of these frames, then
     fall to a tenth at their end, and on at the same pace; the learning rate falls half as fast, to 0.32."""
+
+    @property
+    def _usual(self) -> dict[str, Any]:
+        return {**super()._usual, "learning_rate": 5e-4 if self.network == "conv" else 1.5e-3}
 
     @property
     def target_score(self) -> float:

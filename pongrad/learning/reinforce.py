@@ -17,7 +17,7 @@ from pongrad.learning.optimisers import RMSProp
 from pongrad.learning.returns import discount, standardise
 from pongrad.network import policy
 from pongrad.network.network import Network
-from pongrad.playing.play import Rollout
+from pongrad.playing.rollout import Rollout
 
 
 class Reinforce:

@@ -14,8 +14,8 @@ from pongrad.vision.inputs import Int64s, Pixels, Values
 from pongrad.vision.pixels import PreprocessingArgs, active_pixels
 from pongrad.vision.preprocessing import FrameBuffer, InputArgs, Vision, observe
 
-PolicyArgs = tuple[tuple[Array, ...], int, np.uint64, bool]
-"""Of an agent: weights, number of logits, random stream, whether to be greedy."""
+PolicyArgs = tuple[tuple[Array, ...], tuple[Array, ...], int, np.uint64, bool]
+"""Of an agent: weights, biases, number of logits, random stream, whether to be greedy."""
 
 RolloutBuffer = tuple[Int64s, Pixels, Values, NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]
 """What `policy_step` writes down of each step."""
@@ -52,7 +52,7 @@ def policy_step(
         input_args: what the network is given of two screens, see `observe`.
         is_new: whether the screen is new; if not, `frame_buffer` already holds its pixels.
         frame_buffer: the pixels of this screen and of the one before.
-        policy_args: weights, number of logits, stream, greedy: see `first_outputs`, `choose_action`.
+        policy_args: weights, biases, number of logits, stream, greedy: see `first_outputs`, `choose_action`.
         step: counts the game's steps.
         rollout_buffer: offsets, pixels, values (see `Inputs`), actions (uint8), the logarithms of their
             probabilities (float64) and whether the screen was crowded (bool, see `observe`), all written at
@@ -62,14 +62,14 @@ def policy_step(
         The place of the chosen action.
     """
     seen, counts, _, _ = frame_buffer
-    weights, logit_count, stream, greedy = policy_args
+    weights, biases, logit_count, stream, greedy = policy_args
     offsets, pixels, values, actions, log_probabilities, crowded = rollout_buffer
     start = offsets[t]
     if is_new:
         counts[step % 2] = active_pixels(preprocessing_args, pixels[start:], seen[step % 2])
     count, crowded[t] = observe(input_args, frame_buffer, step, pixels[start:], values[start:])
     offsets[t + 1] = end = start + count
-    logits = first_outputs(pixels[start:end], values[start:end], weights, logit_count)
+    logits = first_outputs(pixels[start:end], values[start:end], weights, biases, logit_count)
     likeliest = greedy and not stands_still(frame_buffer, step)
     actions[t], log_probabilities[t] = choose_action(logits, uniform(stream, np.uint64(step)), likeliest)
     return actions[t]

@@ -1,5 +1,6 @@
 """An agent: a network with what it needs to see and to act, and its file."""
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games.checking import call, differences
+from pongrad.games.colours import grey
 from pongrad.games.environment import action_names
 from pongrad.ground import storage
 from pongrad.ground.arguments import plain
 from pongrad.ground.errors import UserError
+from pongrad.network import batch_acting
 from pongrad.network.acting import PolicyArgs, new_rollout_buffer, policy_step
+from pongrad.network.convolution import Filters
 from pongrad.network.finding import find_agent, instead_of
 from pongrad.network.layers import Array
 from pongrad.network.network import Network
+from pongrad.vision.frames import SIDE, FrameStack, Grey
 from pongrad.vision.pixels import PreprocessingArgs
 from pongrad.vision.preprocessing import Vision, new_frame_buffer
 
@@ -47,7 +52,7 @@ class Agent:
     game: str
     actions: tuple[int, ...]
     action_names: tuple[str, ...]
-    vision: Vision = field(default_factory=Vision)
+    vision: Vision | FrameStack = field(default_factory=Vision)
     greedy: bool = False
 
     def __post_init__(self) -> None:
@@ -64,7 +69,10 @@ class Agent:
             seed: what the agent's random numbers in this game come from; None: fresh ones.
         """
         self._stream = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-        self._frame_buffer = new_frame_buffer(self.vision)
+        if isinstance(self.vision, FrameStack):
+            self._frame_buffer: Any = batch_acting.FrameBuffer()
+        else:
+            self._frame_buffer = new_frame_buffer(self.vision)
         self._step = 0
 
     def check_env(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -104,6 +112,10 @@ class Agent:
         """
         if why := self._no_observation(observation):
             raise ValueError(f"observation is {why}, want uint8 {self.vision.height, self.vision.width, 3}")
+        if isinstance(self.vision, FrameStack):
+            if observation.ndim == 3:
+                observation = grey(observation)
+            return self.actions[self.decide(np.array([observation, observation]), greedy)]
         return self.actions[self.decide(self.vision.preprocessing_args_rgb(observation), greedy)]
 
     def _no_observation(self, observation: Any) -> str:
@@ -114,7 +126,7 @@ class Agent:
             return f"a {type(observation).__name__}{first if isinstance(observation, tuple) else ''}"
         shape = observation.shape
         if observation.dtype == np.uint8 and (
-            shape == want or (shape == want[:2] and not self.vision.palette)
+            shape == want or (shape == want[:2] and not getattr(self.vision, "palette", ()))
         ):
             return ""
         hints = {
@@ -125,16 +137,25 @@ class Agent:
         hint = "give one at a time" if shape[1:] == want else hints.get(shape)
         return f"{observation.dtype} {shape}{f' ({hint})' if hint else ''}"
 
-    def decide(self, preprocessing_args: PreprocessingArgs, greedy: bool | None = None) -> int:
-        """Choose an action for a screen, see `Vision.preprocessing_args`.
+    def decide(self, screen: PreprocessingArgs | Grey, greedy: bool | None = None) -> int:
+        """Choose an action for a screen.
+
+        Args:
+            screen: see `Vision.preprocessing_args`; of a convolutional network a step's last two frames, see
+                `FrameStack.frame`.
+            greedy: see `act`.
 
         Returns:
             Its place in `actions`.
         """
-        policy_args = self.policy_args(self._stream, bool(self.greedy if greedy is None else greedy))
+        likeliest = bool(self.greedy if greedy is None else greedy)
+        if isinstance(self.vision, FrameStack):
+            return self._decide_from_frames(self.vision, screen, likeliest)
+        assert isinstance(screen, tuple)
+        policy_args = self.policy_args(self._stream, likeliest)
         rollout_buffer = new_rollout_buffer(1, self.vision)
         place = policy_step(
-            preprocessing_args,
+            screen,
             self.vision.input_args,
             True,
             self._frame_buffer,
@@ -146,9 +167,19 @@ class Agent:
         self._step += 1
         return place
 
+    def _decide_from_frames(self, vision: FrameStack, greys: Any, likeliest: bool) -> int:
+        frame = np.empty((SIDE, SIDE), np.uint8)
+        vision.frame(greys, frame)
+        self._frame_buffer.add(0, frame, self._step)
+        logits = batch_acting.logits(self.network, self._frame_buffer, self.logits)
+        likeliest = likeliest and not self._frame_buffer.stands_still(0, self._step)
+        place, _ = batch_acting.choose(logits[0], self._stream, self._step, likeliest)
+        self._step += 1
+        return place
+
     def policy_args(self, stream: np.uint64, greedy: bool) -> PolicyArgs:
         """The agent as `acting.policy_step` takes it, drawing its actions from this stream."""
-        return tuple(self.network.weights.values()), self.logits, stream, greedy
+        return *self.network.acting_args, self.logits, stream, greedy
 
     @property
     def logits(self) -> int:
@@ -162,18 +193,27 @@ class Agent:
             "actions": list(self.actions),
             "action_names": list(self.action_names),
             "vision": self.vision.description(),
+            "strides": list(self.network.strides),
             "greedy": self.greedy,
         }
 
     @staticmethod
     def from_description(description: dict[str, Any], weights: dict[str, Array]) -> "Agent":
         """The agent of this description around these weights, which are used, not copied."""
+        strides = description.get("strides", [])
+        vision: Vision | FrameStack
+        if strides:
+            vision = FrameStack.from_description(description["vision"])
+            network = Network(weights, _checked(strides), vision.background_frame)
+        else:
+            vision = Vision.from_description(description["vision"])
+            network = Network(weights)
         return Agent(
-            Network(weights),
+            network,
             description["game"],
             tuple(description["actions"]),
             tuple(description["action_names"]),
-            Vision.from_description(description["vision"]),
+            vision,
             description["greedy"],
         )
 
@@ -233,16 +273,24 @@ class Agent:
             UserError: the game is unknown.
         """
         weights, size = self.network.weights, self.vision.size
-        if list(weights) != [f"W{i + 1}" for i in range(len(weights))] or len(weights) < 2:
-            raise ValueError(f"weights {list(weights)}, want W1, W2, ...")
+        kinds = "Wb" if "b1" in weights else "W"
+        layers = len(weights) // len(kinds)
+        least = max(2, len(self.network.strides) + 1)
+        if list(weights) != [f"{kind}{i + 1}" for i in range(layers) for kind in kinds] or layers < least:
+            raise ValueError(f"weights {list(weights)}, want W1, W2, ... or W1, b1, W2, b2, ...")
         if len({array.dtype for array in weights.values()}) > 1:
             raise ValueError("the weights are of several types")
+        convolutions = [layer for layer in self.network.layers if isinstance(layer, Filters)]
         for name, array in weights.items():
-            if array.ndim != 2 or len(array) != size or array.dtype not in (np.float32, np.float64):
-                raise ValueError(f"{name} is {array.dtype} {array.shape}, want {size} rows of float32")
+            rows = 1 if name[0] == "b" else size
+            if convolutions and name[0] == "W":  # which has seen to it that its filters fit
+                rows, size = len(array), math.prod(convolutions.pop(0).out_shape)
+            elif name[0] == "W":
+                size = array.shape[-1]
+            if array.ndim != 2 or len(array) != rows or array.dtype not in (np.float32, np.float64):
+                raise ValueError(f"{name} is {array.dtype} {array.shape}, want {rows} rows of float32")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} has weights that are not finite")
-            size = array.shape[1]
         if type(self.greedy) is not bool:
             raise ValueError(f"greedy is {self.greedy!r}")
         if not all(type(action) is int for action in self.actions) or len(set(self.actions)) < max(
@@ -253,6 +301,13 @@ class Agent:
             raise ValueError(f"actions {self.actions} of {self.game} are not called {self.action_names}")
         if size != len(self.actions) + 1 and (size, len(self.actions)) != (1, 2):
             raise ValueError(f"{len(self.actions)} actions from {size} outputs, want one more, or 2 from 1")
+
+
+def _checked(strides: Any) -> list[int]:
+    """The strides, if that is what they are; else raises ValueError."""
+    if type(strides) is not list or not all(type(stride) is int and stride > 0 for stride in strides):
+        raise ValueError(f"strides {strides!r}")
+    return strides
 
 
 def _large(first: Tensor, scale: Tensor, rows: Tensor, size: int) -> Array:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pongrad.network.agent import Agent
+from pongrad.network.batch_acting import ROWS
 from pongrad.network.layers import Array
 
 CONTEXT = multiprocessing.get_context("spawn")
@@ -41,6 +42,11 @@ class SharedAgent:
     def version(self) -> int:
         """How often weights have been published so far: the number of the newest."""
         return self._version.value
+
+    @property
+    def games_side_by_side(self) -> int | None:
+        """How many games have to be played at a time, always the same ones; None: as many as one likes."""
+        return ROWS if self._description["strides"] else None
 
     def publish(self, weights: Mapping[str, Array]) -> None:
         """Copy these weights over the older set; they are the newest now."""

@@ -14,8 +14,9 @@ from pongrad.games.environment import Environment
 from pongrad.games.game import Game
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
-from pongrad.playing.play import Rollout, Segment, SerialisedRollouts, next_game, play, play_on
+from pongrad.playing.play import play, play_on
 from pongrad.playing.processes import SECONDS_A_TASK, Worker, check_may_start_processes
+from pongrad.playing.rollout import Rollout, Segment, SerialisedRollouts, next_game
 from pongrad.playing.shared import SharedAgent
 
 PIECE = 500
@@ -87,24 +88,26 @@ class Workers:
             WorkersDied: the same task crashed three workers.
         """
         pieces: list[list[Rollout]] = [[] for _ in games]
+        side_by_side = self._shared.games_side_by_side or 1
+        groups = [range(i, min(i + side_by_side, len(games))) for i in range(0, len(games), side_by_side)]
         waiting = dict(enumerate(games))  # no worker is playing these
         done: dict[int, Game] = {}
         weights = self._shared.version
 
         def next_piece() -> _Task | None:
-            begun = [i for i in range(len(games)) if i not in done][: 2 * len(self._team)]
-            ready = [i for i in begun if i in waiting]
+            begun = [group for group in groups if not all(i in done for i in group)][: 2 * len(self._team)]
+            ready = [places for group in begun if (places := [i for i in group if i in waiting])]
             if not ready:
                 return None
-            i = min(ready, key=lambda i: (waiting[i].step, i))
-            return i, weights, (play, [waiting.pop(i)], PIECE)
+            places = min(ready, key=lambda places: (min(waiting[i].step for i in places), places))
+            return places, weights, (play, [waiting.pop(i) for i in places], PIECE)
 
-        def take(i: int, answer: tuple[list[Rollout], list[Game]]) -> None:
-            (rollout,), (game,) = answer
-            if game.step == len(rollout):  # its first piece, or it has been restarted
-                pieces[i].clear()
-            pieces[i].append(rollout)
-            (done if game.over else waiting)[i] = game
+        def take(places: list[int], answer: tuple[list[Rollout], list[Game]]) -> None:
+            for i, rollout, game in zip(places, *answer, strict=True):
+                if game.step == len(rollout):  # its first piece, or it has been restarted
+                    pieces[i].clear()
+                pieces[i].append(rollout)
+                (done if game.over else waiting)[i] = game
 
         next_out = 0
         for _ in self._deal(next_piece, take, stopping):
@@ -146,7 +149,8 @@ class Workers:
         behind = self._shared.version - 1
         dealt = out = 0  # places dealt, and times yielded
         played: dict[int, list[Segment]] = {}
-        most = max(1, len(games) // (2 * len(self._team)))
+        side_by_side = self._shared.games_side_by_side
+        most = side_by_side or max(1, len(games) // (2 * len(self._team)))
 
         def next_batch() -> _Task | None:
             nonlocal dealt
@@ -155,8 +159,8 @@ class Workers:
                 return None
             places = range(dealt, dealt + min(most, len(games) - first))
             if time > out:  # these have still to be played on from
-                ready = itertools.takewhile(lambda place: place - len(games) in played, places)
-                places = places[: len(list(ready))]
+                ready = len(list(itertools.takewhile(lambda place: place - len(games) in played, places)))
+                places = places[: ready if ready == len(places) or not side_by_side else 0]
             if not places:
                 return None
             dealt = places.stop

@@ -25,7 +25,7 @@ from pongrad.games.randomness import Purpose
 from pongrad.learning.learners import Learner, first_games, new_agent, new_learner, play_for
 from pongrad.learning.recipes import Classic, Fast, Recipe
 from pongrad.network.agent import Agent
-from pongrad.playing.play import Segment, next_game
+from pongrad.playing.rollout import Segment, next_game
 from pongrad.playing.shared import SharedAgent
 from pongrad.playing.workers import Workers
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from pongrad.games.game import Game
 from pongrad.ground.storage import Tensors
+from pongrad.vision.frames import FrameStack
 from pongrad.vision.preprocessing import Vision
 
 
@@ -89,7 +90,7 @@ class Checkpoint:
     learner: Tensors
     games: list[Game]
 
-    def check(self, first: "Checkpoint", vision: Vision) -> None:
+    def check(self, first: "Checkpoint", vision: Vision | FrameStack) -> None:
         """Raise ValueError if the run cannot resume from it.
 
         Args:
@@ -107,7 +108,8 @@ class Checkpoint:
         if len(self.games) != len(first.games):
             raise ValueError(f"{len(self.games)} games, want {len(first.games)}")
         for game, start in zip(self.games, first.games, strict=True):
-            game.check(vision.pixels, vision.class_count, vision.most_pixels)
+            game.check()
+            vision.check_seen(game.before, game.now)
             if (game.id, game.seed, game.purpose) != (start.id, start.seed, start.purpose):
                 raise ValueError(f"{game.id} from seed {game.seed}, want {start.id} from seed {start.seed}")
             if game.number % len(first.games) != start.number:

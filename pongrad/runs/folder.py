@@ -34,10 +34,11 @@ from pongrad.learning.recipes import OF_THE_SESSION, RECIPES, Recipe
 from pongrad.network.agent import Agent
 from pongrad.runs.checkpoint import Checkpoint, Progress
 from pongrad.runs.tensorboard import EventFile
+from pongrad.vision.frames import FrameStack
 from pongrad.vision.preprocessing import Vision
 from pongrad.vision.survey import Survey
 
-CHECKPOINT_FORMAT = "pongrad-checkpoint-10"
+CHECKPOINT_FORMAT = "pongrad-checkpoint-11"
 CHECKPOINTS_KEPT = 3
 _METRICS = {"update", "frames", "games", "seconds", "mean_score_100"}
 PACKAGES = ("pongrad", "ale-py", "gymnasium", "numpy", "numba")
@@ -197,7 +198,7 @@ class RunFolder:
         return files[-1] if files else None
 
     def load_checkpoint(
-        self, first: Checkpoint | None = None, vision: Vision | None = None
+        self, first: Checkpoint | None = None, vision: Vision | FrameStack | None = None
     ) -> Checkpoint | None:
         """The newest checkpoint; None if the run was stopped before its first.
 

@@ -25,8 +25,8 @@ from pongrad.ground.system import STOP_SIGNALS, cores, end_at_once
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
 from pongrad.learning.recipes import Recipe
 from pongrad.network.agent import Agent
-from pongrad.playing.play import Segment
 from pongrad.playing.processes import WorkersDied
+from pongrad.playing.rollout import Segment
 from pongrad.playing.shared import SharedAgent
 from pongrad.playing.workers import Interrupted, Workers
 from pongrad.runs.checkpoint import Checkpoint, Progress
@@ -121,6 +121,7 @@ class Training:
             seen = survey(config.environment, config.seed)
         self.agent = new_agent(config, seen)
         self.agent.check()
+        self.agent.network.use_threads(cores())
         self.games = first_games(config)
         self.progress = Progress()
         start = self.agent.copy()
@@ -297,6 +298,7 @@ class Training:
         return {
             "game": config.environment,
             "recipe": config.recipe,
+            "network": config.network,
             "seed": config.seed,
             "workers": self.workers,
             "frames": progress.frames,

@@ -14,7 +14,11 @@ from pongrad.playing.play import play
 def warm() -> None:
     """Run a few real steps and one update of each recipe, with the types that training uses."""
     config: Recipe
-    for config in (Fast(num_hidden_layer_neurons=4), Classic(num_hidden_layer_neurons=4)):
+    for config in (
+        Fast(num_hidden_layer_neurons=4),
+        Classic(num_hidden_layer_neurons=4),
+        Fast(num_hidden_layer_neurons=4, network="conv"),
+    ):
         agent = new_agent(config)
         learner = new_learner(config, agent)
         game = Game(config.environment, 0, Purpose.BENCHMARK, 0)

@@ -25,6 +25,7 @@ from pongrad.runs import stages
 from pongrad.runs.folder import RunFolder
 from pongrad.views.watch import run_length_encoding
 from pongrad.views.web import Broadcaster
+from pongrad.vision.frames import FrameStack
 
 SCREEN = (210, 160)
 FRAMES_A_STEP = 4
@@ -44,7 +45,8 @@ class Duel:
     """The cartridge with two players.
 
     Attributes:
-        screen: uint8 [210, 160], the emulator's palette indices, as agents see it.
+        screen: uint8 [210, 160], the emulator's palette indices, as agents with sparse inputs see it.
+        greys: uint8 [2, 210, 160], the last two frames in grey, as convolutional networks see it.
         points: won by the left and by the right player.
     """
 
@@ -67,13 +69,20 @@ class Duel:
         self._ale.setMode(_TWO_PLAYERS)
         self._flat = np.zeros(SCREEN[0] * SCREEN[1], np.uint8)
         self.screen: NDArray[np.uint8] = self._flat.reshape(SCREEN)
+        self.greys: NDArray[np.uint8] = np.zeros((2, *SCREEN), np.uint8)
         self.restart()
 
     def restart(self) -> None:
         """Begin a new game."""
         self._ale.reset_game()
         self.points = [0, 0]
+        self._look()
+        self.greys[0] = self.greys[1]
+
+    def _look(self) -> None:
         self._ale.getScreen(self._flat)
+        self.greys[0] = self.greys[1]
+        self._ale.getScreenGrayscale(self.greys[1])
 
     @property
     def over(self) -> bool:
@@ -94,7 +103,7 @@ class Duel:
         rewards = self._ale.act(np.array([action.value for action in actions], np.int32))
         self.points[0] += int(rewards[1] > 0)
         self.points[1] += int(rewards[0] > 0)
-        self._ale.getScreen(self._flat)
+        self._look()
 
     def picture(self) -> NDArray[np.uint8]:
         """The screen in colours, uint8 [210, 160, 3]."""
@@ -118,10 +127,14 @@ class Opponent:
         """A new game: forget what was seen."""
         self._agent.reset()
 
-    def decide(self, screen: NDArray[np.uint8]) -> Action:
+    def decide(self, duel: Duel) -> Action:
         """What it does for the next four frames."""
-        name = self._agent.action_names[self._agent.decide(self._agent.vision.preprocessing_args(screen))]
-        return getattr(Action, name)
+        agent = self._agent
+        if isinstance(agent.vision, FrameStack):
+            place = agent.decide(duel.greys)
+        else:
+            place = agent.decide(agent.vision.preprocessing_args(duel.screen))
+        return getattr(Action, agent.action_names[place])
 
 
 class Play:
@@ -220,7 +233,7 @@ class Play:
     def _frame(self, broadcaster: Broadcaster) -> None:
         duel = self._duel
         if self._frames % FRAMES_A_STEP == 0:
-            self._answer = self._opponent.decide(duel.screen)
+            self._answer = self._opponent.decide(duel)
         before = list(duel.points)
         duel.act(self._move, self._answer, serve=self._serve > 0)
         self._serve = max(0, self._serve - 1)

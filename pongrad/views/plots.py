@@ -20,6 +20,7 @@ try:
     _imported_here = "matplotlib" not in sys.modules
     import matplotlib
     from matplotlib.figure import Figure as Figure
+    from matplotlib.patches import Rectangle as Rectangle
 finally:
     if _backend is not None:
         os.environ["MPLBACKEND"] = _backend

@@ -18,10 +18,12 @@ from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.games.scores import reference
 from pongrad.network.agent import Agent
+from pongrad.network.convolution import Filters
 from pongrad.runs.folder import RunFolder
 from pongrad.views.moments import Moment, moments
-from pongrad.views.pictures import neurons
+from pongrad.views.pictures import faded, neurons
 from pongrad.views.web import Broadcaster
+from pongrad.vision.frames import SIDE, STACK, FrameStack
 
 SPEEDS = {"slow": 0.25, "real": 1.0, "fast": 4.0}
 """Times 60 frames a second; fast shows only the last of a step's frames."""
@@ -79,10 +81,9 @@ class Watch:
         agent = self._agent
         broadcaster.tell(
             "hello",
-            {"mode": "watch", "name": self._name, "game": agent.game, "shape": agent.vision.shape,
-             "channels": agent.vision.channels, "units": agent.network.weights["W1"].shape[1],
-             "actions": agent.action_names, "screen": (agent.vision.height, agent.vision.width),
-             "duel": reference(agent.game).duel},
+            {"mode": "watch", "name": self._name, "game": agent.game, "actions": agent.action_names,
+             "screen": (agent.vision.height, agent.vision.width), "duel": reference(agent.game).duel,
+             **network_news(agent)},
         )  # fmt: skip
         broadcaster.tell("status", self._status())
         news = asyncio.create_task(self._tell_news(broadcaster))
@@ -168,8 +169,24 @@ def run_news(folder: RunFolder) -> dict[str, Any]:
     }
 
 
+def network_news(agent: Agent) -> dict[str, Any]:
+    """Of which kind an agent's network is, and the shapes of what a moment tells of it, see `encode`.
+
+    Shape: rows and columns of what the network is given. Channels: 1, the change of a screen; 2, this screen
+    and the one before; 4, the last four frames. Maps: filters, rows and columns of each convolution.
+    """
+    vision, layers = agent.vision, agent.network.layers
+    maps = [(layer.out_shape[2], *layer.out_shape[:2]) for layer in layers if isinstance(layer, Filters)]
+    if isinstance(vision, FrameStack):
+        kind, shape, channels = "conv", (SIDE, SIDE), STACK
+    else:
+        kind, shape, channels = "sparse", vision.shape, vision.channels
+    hidden = agent.network.weights[f"W{len(maps) + 1}"]
+    return {"network": kind, "shape": shape, "channels": channels, "units": hidden.shape[1], "maps": maps}
+
+
 def neurons_message(agent: Agent) -> bytes:
-    """The neurons' weights as the page reads them.
+    """The weights of the first layer's neurons, or filters, as the page reads them; see `neurons`.
 
     Kind, rows, columns, 0 (uint8 each); weights from -127 to 127 (int8 [units, rows, columns]).
     """
@@ -183,9 +200,14 @@ def encode(number: int, moment: Moment, whole: bool) -> bytes:
     Little-endian: kind, action, frames, actions (uint8 each); units, inputs that are not zero (uint16);
     number of the game, step (uint32); points won, points lost, value (float32, NaN for none); the inputs'
     places (uint16) and values (int8); each action's probability and how strongly each neuron fires (float32);
-    then of each frame how many runs (uint32), their lengths (uint32) and colours (3 uint8).
+    of each convolution the strongest that a filter fires (float32), and how strongly each does in each place,
+    as 255ths of it (uint8); then of each frame how many runs (uint32), their lengths (uint32) and colours
+    (3 uint8).
+
+    The inputs are those of `Moment`. Of a convolutional network they are as `faded` shows them, in 127ths.
     """
-    flat = moment.inputs.ravel()
+    inputs = moment.inputs
+    flat = np.rint(127 * faded(inputs)).ravel() if moment.maps else inputs.ravel()
     on = flat.nonzero()[0]
     frames = moment.frames if whole else moment.frames[-1:]
     head = struct.pack(
@@ -195,6 +217,10 @@ def encode(number: int, moment: Moment, whole: bool) -> bytes:
     )  # fmt: skip
     parts = [head, on.astype("<u2").tobytes(), flat[on].astype(np.int8).tobytes()]
     parts += [moment.probabilities.astype("<f4").tobytes(), moment.hidden.astype("<f4").tobytes()]
+    for maps in moment.maps:
+        strongest = max(float(maps.max()), 1e-9)
+        lit = np.minimum(np.ceil(255 / strongest * maps), 255)  # rounded up: what fires is not 0
+        parts += [struct.pack("<f", strongest), lit.astype(np.uint8).tobytes()]
     return b"".join(parts + [run_length_encoding(frame) for frame in frames])
 
 

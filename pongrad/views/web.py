@@ -1,4 +1,4 @@
-"""The web server behind the page: three files, one WebSocket, and viewers that can never hold anything up.
+"""The web server behind the page: four files, one WebSocket, and viewers that can never hold anything up.
 
 It answers only to pages it served itself: foreign Origin and Host headers are refused, unless the user allows
 their names. From a page it takes one of a few short commands, never a path or code; any other message closes
@@ -41,6 +41,7 @@ MOST_HINTS = 10
 _FILES = {
     "/": ("index.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
+    "/filters.js": ("filters.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
 _HEADERS = {

@@ -52,6 +52,17 @@ class Inputs:
         first, last = self.offsets[start], self.offsets[end]
         return Inputs(self.offsets[start : end + 1] - first, self.pixels[first:last], self.values[first:last])
 
+    def to_bytes(self) -> tuple[bytes, ...]:
+        """All of it, for `from_bytes`."""
+        return self.offsets.tobytes(), self.pixels.tobytes(), self.values.tobytes()
+
+    @staticmethod
+    def from_bytes(offsets: bytes, pixels: bytes, values: bytes) -> "Inputs":
+        """The batch that `to_bytes` has written; its arrays are read-only views."""
+        return Inputs(
+            np.frombuffer(offsets, np.int64), np.frombuffer(pixels, np.uint16), np.frombuffer(values, np.int8)
+        )
+
     def take(self, steps: NDArray[np.int64]) -> "Inputs":
         """These steps, in this order."""
         offsets = np.zeros(len(steps) + 1, np.int64)

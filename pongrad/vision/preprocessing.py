@@ -185,6 +185,14 @@ class Vision:
     def _classes(self) -> NDArray[np.uint8]:
         return np.frombuffer(self.classes, np.uint8)
 
+    def check_seen(self, before: bytes, now: bytes) -> None:
+        """Raise ValueError unless a game may have seen this: codes of pixels that are on, ascending."""
+        for codes in (before, now):
+            places, kinds = np.divmod(np.frombuffer(codes, np.uint16).astype(np.int64), CLASSES)
+            ascending = (np.diff(places, prepend=-1) > 0).all() and len(places) <= self.most_pixels
+            if not ascending or (places >= self.pixels).any() or (kinds >= self.class_count).any():
+                raise ValueError("pixels that are not on a screen")
+
     def description(self) -> dict[str, Any]:
         """All of it as JSON can hold it; see `from_description`."""
         return {

@@ -6,16 +6,18 @@ move fall into classes.
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games import environment
-from pongrad.games.colours import CLASSES, packed, padded, stride_for
+from pongrad.games.colours import CLASSES, grey, packed, padded, stride_for
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose, seed_sequence
 from pongrad.ground.compiled import compiled
+from pongrad.vision.frames import SIDE, FrameStack
 from pongrad.vision.pixels import OFF
 from pongrad.vision.preprocessing import Vision
 
@@ -43,18 +45,21 @@ class Survey(NamedTuple):
 
     Attributes:
         vision: how to look at it.
+        frames: how to look at it with a convolutional network.
         has_lives: whether it has lives to lose.
         plays_points: whether it is played point by point: points can be lost, and none comes soon after
             another.
     """
 
     vision: Vision
+    frames: FrameStack
     has_lives: bool
     plays_points: bool
 
     def description(self) -> dict[str, Any]:
         """All of it as JSON can hold it; see `from_description`."""
-        return {**self._asdict(), "vision": self.vision.description()}
+        seen = {"vision": self.vision.description(), "frames": self.frames.description()}
+        return self._asdict() | seen
 
     @staticmethod
     def from_description(description: dict[str, Any]) -> "Survey":
@@ -63,7 +68,9 @@ class Survey(NamedTuple):
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
-        seen = Survey(**{**description, "vision": Vision.from_description(description["vision"])})
+        vision = Vision.from_description(description["vision"])
+        frames = FrameStack.from_description(description["frames"])
+        seen = Survey(**description | {"vision": vision, "frames": frames})
         if type(seen.has_lives) is not bool or type(seen.plays_points) is not bool:
             raise TypeError("a survey with answers that are neither true nor false")
         return seen
@@ -86,6 +93,8 @@ def survey(game: str, seed: int) -> Survey:
     height, width, *_ = env.picture().shape
     stride = stride_for(height, width)
     counts = np.zeros((len(range(0, height, stride)), padded(width) // stride, 256), np.uint16)
+    frames = FrameStack(height, width)
+    frame, greys = np.empty((SIDE, SIDE), np.uint8), np.zeros((SIDE, SIDE, 256), np.uint16)
     largest = np.zeros(256)  # share of a screen that each colour fills
     rows = np.zeros((2, len(counts)), np.bool_)
     screens: list[NDArray[np.uint8]] = []
@@ -121,6 +130,9 @@ def survey(game: str, seed: int) -> Survey:
             loses_points |= reward < 0
             screens.append(screen)
             _count(screen, counts)
+            brightness = grey(env.picture())
+            frames.frame(np.array([brightness, brightness]), frame)
+            _count(frame, greys)
             if env.over() or len(screens) == STEPS:
                 break
         number += 1
@@ -140,7 +152,8 @@ def survey(game: str, seed: int) -> Survey:
         tuple(sorted((rgb, colour) for colour, rgb in palette.items())),
         offsets=True,
     )
-    return Survey(vision, has_lives, loses_points and soonest >= POINT_FRAMES)
+    frames = replace(frames, background=greys.argmax(axis=2).astype(np.uint8).tobytes())
+    return Survey(vision, frames, has_lives, loses_points and soonest >= POINT_FRAMES)
 
 
 def _below_the_score(rows: NDArray[np.bool_]) -> int:

@@ -5,6 +5,7 @@ const $ = id => document.getElementById(id);
 const ORANGE = [255, 150, 60], BLUE = [90, 160, 255];
 const FRAME = 1000 / 60;              // milliseconds
 const STEPS_SHOWN = 150;              // ten seconds
+const LEGENDS = {1: ["went on", "went off"], 2: ["this screen", "the one before"], 4: ["brighter", "darker"]};
 
 let socket = null, tries = 0, hello = null, status = {speed: "real", paused: false}, run = null, over = "";
 let tiles = null, strongest = 1e-9, newest = null, dirty = true;
@@ -41,9 +42,10 @@ function hear(message) {
     if (hello.mode === "play") return sitDown();
     $("name").textContent = `${hello.name} plays ${hello.game}` + (hello.duel ? " against the computer" : "");
     document.body.dataset.duel = hello.duel;
+    document.body.dataset.network = hello.network;
     setScreen(...hello.screen);
-    $("new").textContent = hello.channels === 2 ? "this screen" : "went on";
-    $("old").textContent = hello.channels === 2 ? "the one before" : "went off";
+    [$("new").textContent, $("old").textContent] = LEGENDS[hello.channels];
+    if (hello.network === "conv") layOut();
     $("actions").replaceChildren(...hello.actions.map(actionRow));
     history.length = 0;
     newest = null;
@@ -91,6 +93,8 @@ function see(data) {
   moment.values = take(Int8Array, inputs);
   moment.probabilities = take(Float32Array, actions);
   moment.hidden = take(Float32Array, units);
+  moment.maps = hello.maps.map(([count, rows, columns]) => (
+    {strongest: take(Float32Array, 1)[0], lit: take(Uint8Array, count * rows * columns)}));
   const frames = view.getUint8(2);
   for (let i = 0; i < frames; i++) {
     const count = take(Uint32Array, 1)[0];
@@ -179,7 +183,7 @@ function draw() {
     drawSeen();
     drawActions();
     drawHistory();
-    drawNeurons();
+    hello.network === "conv" ? drawLayers() : drawNeurons();
     $("expects").hidden = Number.isNaN(newest.value);
     $("value").textContent = signed(newest.value);
   }
@@ -198,7 +202,7 @@ function drawSeen() {
     const place = newest.places[i], isOld = place >= rows * columns || newest.values[i] < 0;
     const at = 4 * (place % (rows * columns));
     (isOld ? BLUE : ORANGE).forEach((value, k) => image.data[at + k] = value);
-    image.data[at + 3] = 255;
+    image.data[at + 3] = hello.network === "conv" ? 255 * Math.sqrt(Math.abs(newest.values[i]) / 127) : 255;
   }
   context.putImageData(image, 0, 0);
 }

@@ -1,0 +1,199 @@
+"""Playing several games side by side, with an agent whose network is convolutional.
+
+As pure a function as `play.play`, only that the games share the network's products.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from time import perf_counter as clock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pongrad.games import environment
+from pongrad.games.environment import Environment, NotDeterministic
+from pongrad.games.game import Game
+from pongrad.ground.errors import UserError
+from pongrad.network import batch_acting
+from pongrad.network.agent import Agent
+from pongrad.network.batch_acting import ROWS
+from pongrad.playing.rollout import Played, SerialisedRollouts, next_game
+from pongrad.vision.frames import SIDE, STACK, Frames, FrameStack, Grey
+
+
+def play_side_by_side(
+    agent: Agent, games: Sequence[Game], steps: int, stride: int | None
+) -> SerialisedRollouts:
+    """Play so many steps in each place.
+
+    Args:
+        agent: who plays.
+        games: games that are not over, at most `ROWS`, each with another remainder of its number by `ROWS`
+            if it is to be played in the same row wherever it is played.
+        steps: at least 1.
+        stride: a game that ends is followed by the `stride`-th after it; None: by none.
+
+    Returns:
+        The segments played in each place, at least one.
+    """
+    assert isinstance(agent.vision, FrameStack)
+    assert len(games) <= ROWS
+    frame_buffer = batch_acting.FrameBuffer()
+    emulators = _emulators(agent.game)
+    rows = _rows(games)
+    places = [
+        _Place(agent, agent.vision, frame_buffer, row, emulators[row], game, stride)
+        for row, game in zip(rows, games, strict=True)
+    ]
+    for _ in range(steps):
+        playing = [place for place in places if not place.ended]
+        if not playing:
+            break
+        logits = batch_acting.logits(agent.network, frame_buffer, agent.logits)
+        for place in playing:
+            place.act(logits[place.row])
+    for place in places:
+        place.finish()
+    return _serialise(places)
+
+
+def _rows(games: Sequence[Game]) -> list[int]:
+    """Each game's row: by its number, or by its place where two would have the same."""
+    rows = [game.number % ROWS for game in games]
+    return rows if len(set(rows)) == len(rows) else list(range(len(games)))
+
+
+@functools.lru_cache(1)
+def _emulators(game: str) -> list[Environment]:
+    """An environment for each row, kept for the next call."""
+    emulators = [environment.make(game) for _ in range(ROWS)]
+    for emulator in emulators:
+        emulator.show_greys()
+    return emulators
+
+
+class _Place:
+    """One row of the batch: a game, or one after the other, and what has been written down of it."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        vision: FrameStack,
+        frame_buffer: batch_acting.FrameBuffer,
+        row: int,
+        emulator: Environment,
+        game: Game,
+        stride: int | None,
+    ) -> None:
+        self.row = row
+        self.ended = False
+        self.segments: list[Played] = []
+        self.frames: list[Grey] = []
+        self.actions: list[float] = []
+        self.log_probabilities: list[float] = []
+        self.rewards: list[float] = []
+        self.lives_lost: list[float] = []
+        self._agent, self._vision, self._emulator, self._stride = agent, vision, emulator, stride
+        self._frame_buffer = frame_buffer
+        self._start(game)
+
+    def _start(self, game: Game) -> None:
+        """Begin a segment with this game; if it goes another way than it went, it is restarted."""
+        start = clock()
+        try:
+            self._emulator.restore(game)
+        except NotDeterministic:
+            game = game.restarted()
+            self._emulator.restore(game)
+        self._emulator_seconds = clock() - start
+        self._game, self._step = game, game.step
+        self._timings = self._emulator.timings(game)
+        self._won, self._lost, self._lives = game.won, game.lost, self._emulator.lives()
+        if game.step == 0:
+            self._see()
+        else:
+            seen = np.frombuffer(game.now, np.uint8).reshape(STACK, SIDE, SIDE)
+            self._frame_buffer.frames[self.row] = seen
+        self.frames += [*self._frame_buffer.frames[self.row].copy()]
+
+    def _see(self) -> None:
+        assert self._emulator.greys is not None
+        frame = np.empty((SIDE, SIDE), np.uint8)
+        self._vision.frame(self._emulator.greys, frame)
+        self._frame_buffer.add(self.row, frame, self._step)
+        self._frame = frame
+
+    def act(self, logits: NDArray[np.floating]) -> None:
+        """Play one step, given the network's logits."""
+        agent, emulator = self._agent, self._emulator
+        likeliest = agent.greedy and not self._frame_buffer.stands_still(self.row, self._step)
+        action, log_probability = batch_acting.choose(logits, self._game.stream, self._step, likeliest)
+        start = clock()
+        reward = emulator.act(agent.actions[action], next(self._timings))
+        self._emulator_seconds += clock() - start
+        self._won, self._lost = self._won + max(reward, 0), self._lost - min(reward, 0)
+        lives = emulator.lives()
+        self.actions.append(action)
+        self.log_probabilities.append(log_probability)
+        self.rewards.append(reward)
+        self.lives_lost.append(lives < self._lives)
+        self._lives = lives
+        self._step += 1
+        self._see()
+        self.frames.append(self._frame)
+        if emulator.over():
+            self.finish()
+            game = self.segments[-1][3]
+            if self._stride is None:
+                self.ended = True
+            else:
+                self._start(next_game(game, self._stride))
+
+    def finish(self) -> None:
+        """End the segment, if it has a step."""
+        steps = self._step - self._game.step
+        if self.ended or not steps:
+            return
+        if not math.isfinite(self._won + self._lost):
+            raise UserError(
+                f"{self._game.id} gives rewards that are not finite numbers: it cannot be learned"
+            )
+        emulator = self._emulator
+        after = self._game._replace(
+            step=self._step,
+            frames=emulator.frames(),
+            state=emulator.save(),
+            last_action=emulator.last_action,
+            now=self._frame_buffer.frames[self.row].tobytes(),
+            won=self._won,
+            lost=self._lost,
+            terminated=emulator.terminated(),
+            truncated=emulator.truncated(),
+        )
+        self.segments.append((steps, after.frames - self._game.frames, self._emulator_seconds, after))
+        for column in (self.actions, self.log_probabilities, self.rewards, self.lives_lost):
+            column.append(False)  # in the row of what is seen next
+        self._game = after
+
+
+def _serialise(places: Sequence[_Place]) -> SerialisedRollouts:
+    newest, first = [], 0
+    for place in places:
+        for steps, *_ in place.segments:
+            newest.append(np.arange(first + STACK - 1, first + STACK + steps))
+            first += STACK + steps
+    frames = np.concatenate([frame for place in places for frame in place.frames])
+
+    def column(name: str, kind: type) -> bytes:
+        return np.concatenate([np.array(getattr(place, name), kind) for place in places]).tobytes()
+
+    return SerialisedRollouts(
+        [place.segments for place in places],
+        Frames(frames, np.concatenate(newest)).to_bytes(),
+        column("actions", np.uint8),
+        column("log_probabilities", np.float64),
+        column("rewards", np.float32),
+        column("lives_lost", np.bool_),
+        np.zeros(sum(len(place.actions) for place in places), np.bool_).tobytes(),
+    )
