@@ -159,6 +159,10 @@ def test_an_agent_in_a_file_acts_on_observations(agent, tmp_path):
         name: array.tobytes() for name, array in agent.network.weights.items()
     }
     assert again.vision == agent.vision and again.network.strides == (4, 2)
+    agent.save(tmp_path / "small.safetensors", small=True)
+    small = Agent.load(tmp_path / "small.safetensors").network.weights
+    assert list(small) == list(agent.network.weights)
+    np.testing.assert_allclose(small["W1"], agent.network.weights["W1"], atol=0.005)
     name = "PongNoFrameskip-v4"
     start = Game(name, 3, Purpose.EVALUATION, 0)
     single = new_agent(Fast(game=name, network="conv", num_hidden_layer_neurons=8))

@@ -70,7 +70,7 @@ class Agent:
         """
         self._stream = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
         if isinstance(self.vision, FrameStack):
-            self._frame_buffer: Any = batch_acting.FrameBuffer()
+            self._frame_buffer: Any = batch_acting.FrameBuffer(self.vision)
         else:
             self._frame_buffer = new_frame_buffer(self.vision)
         self._step = 0
@@ -227,15 +227,16 @@ class Agent:
 
         Args:
             path: the file.
-            small: write the first layer in 8 bits a weight, with a scale for every row, and leave out rows of
-                zeros: less than a quarter of the size, and each weight off by at most 1/254 of the largest
-                in its row.
+            small: write the first layer in 8 bits a weight, with a scale for every row, and of sparse inputs
+                leave out rows of zeros: less than a quarter of the size, and each weight off by at most 1/254
+                of the largest in its row.
             about: anything; what is not plain JSON is written as text.
         """
         metadata = {"format": FORMAT, **self.description(), "about": about}
         weights: storage.Tensors = dict(self.network.weights)
         if small:
-            rows = np.flatnonzero(weights["W1"].any(axis=1))
+            sparse = not self.network.strides
+            rows = np.flatnonzero(weights["W1"].any(axis=1)) if sparse else np.arange(len(weights["W1"]))
             first = weights["W1"][rows]
             scale = np.maximum(np.abs(first).max(axis=1), 1e-30).astype(np.float32) / 127
             rounded = np.rint(first / scale[:, None]).astype(np.int8)
@@ -253,12 +254,10 @@ class Agent:
         weights, metadata = storage.load(path, FORMAT, instead_of(path))
         try:
             if "W1.scale" in weights:
-                weights["W1"] = _large(
-                    weights["W1"],
-                    weights.pop("W1.scale"),
-                    weights.pop("W1.rows"),
-                    Vision.from_description(metadata["vision"]).size,
-                )
+                first, scale, rows = weights["W1"], weights.pop("W1.scale"), weights.pop("W1.rows")
+                sparse = not metadata.get("strides")
+                size = Vision.from_description(metadata["vision"]).size if sparse else len(first)
+                weights["W1"] = _large(first, scale, rows, size)
             agent = Agent.from_description(metadata, weights)
             agent.check()
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from pongrad.ground.compiled import compiled
 from pongrad.network.layers import Array
 from pongrad.network.network import Network
 from pongrad.network.policy import choose_action
-from pongrad.vision.frames import SIDE, STACK, Frames, Grey
+from pongrad.vision.frames import SIDE, STACK, Frames, FrameStack, Grey
 
 ROWS = 8
 """Games side by side."""
@@ -24,9 +24,10 @@ class FrameBuffer:
         frames: uint8 [ROWS, 4, 84, 84], oldest first.
     """
 
-    def __init__(self) -> None:
-        """Start with black frames."""
-        self.frames: Grey = np.zeros((ROWS, STACK, SIDE, SIDE), np.uint8)
+    def __init__(self, vision: FrameStack) -> None:
+        """Start with the background: there is no work in rows without a game."""
+        self.frames: Grey = np.empty((ROWS, STACK, SIDE, SIDE), np.uint8)
+        self.frames[:] = vision.background_frame
         self._newest = np.arange(STACK - 1, ROWS * STACK, STACK)
 
     def add(self, row: int, frame: Grey, step: int) -> None:

@@ -39,7 +39,7 @@ def play_side_by_side(
     """
     assert isinstance(agent.vision, FrameStack)
     assert len(games) <= ROWS
-    frame_buffer = batch_acting.FrameBuffer()
+    frame_buffer = batch_acting.FrameBuffer(agent.vision)
     emulators = _emulators(agent.game)
     rows = _rows(games)
     places = [
@@ -183,7 +183,7 @@ def _serialise(places: Sequence[_Place]) -> SerialisedRollouts:
         for steps, *_ in place.segments:
             newest.append(np.arange(first + STACK - 1, first + STACK + steps))
             first += STACK + steps
-    frames = np.concatenate([frame for place in places for frame in place.frames])
+    frames = np.stack([frame for place in places for frame in place.frames])
 
     def column(name: str, kind: type) -> bytes:
         return np.concatenate([np.array(getattr(place, name), kind) for place in places]).tobytes()

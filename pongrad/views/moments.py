@@ -131,8 +131,7 @@ class _FrameThinker:
         emulator.restore(game)
         self._agent, self._vision, self._game, self._emulator = agent, vision, game, emulator
         self._row = game.number % ROWS
-        self._frame_buffer = batch_acting.FrameBuffer()
-        self._frame_buffer.frames[:] = vision.background_frame  # in other rows nothing is to be seen: no work
+        self._frame_buffer = batch_acting.FrameBuffer(vision)
 
     def think(self, step: int) -> Thought:
         """What it makes of the screen as it is now."""
