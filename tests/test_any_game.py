@@ -308,7 +308,7 @@ def test_a_game_is_trained_killed_resumed_evaluated_and_recorded(game, tmp_path)
             [sys.executable, "-m", "pongrad", *map(str, args)], capture_output=True, text=True, check=check
         ).stdout
 
-    frames = 3000 if game == "CartPole-v1" else 24_000
+    frames = 2000 if game == "CartPole-v1" else 16_000
     small = "--num-hidden-layer-neurons", 16, "--num-games", 8
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     pongrad("train", "--game", game, "--frames", frames, "--run", whole, "--workers", 2, *small)

@@ -62,7 +62,7 @@ def convolve(x, layer, bias):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "biases", "greedy"), [(Fast, False, True), (Fast, True, False), (Classic, True, True)]
+    ("recipe", "biases", "greedy"), [(Fast, False, True), (Fast, True, False), (Classic, True, False)]
 )
 def test_a_game_looked_at_is_the_game_that_is_played(recipe, biases, greedy):
     """Alone or beside others, to the same score; and what it makes of a screen is the network's."""
@@ -75,7 +75,7 @@ def test_a_game_looked_at_is_the_game_that_is_played(recipe, biases, greedy):
     assert (looked[-1].won, looked[-1].lost) == (ends[2].won, ends[2].lost) != (0, 0)
     taken = [moment.probabilities[moment.action] for moment in looked]
     if not greedy:
-        np.testing.assert_allclose(np.log(taken), rollouts[2].log_probabilities, rtol=1e-4)
+        np.testing.assert_allclose(np.log(taken), rollouts[2].log_probabilities, rtol=1e-4, atol=1e-6)
     outputs = agent.network.forward(rollouts[2].inputs).copy()
 
     arrays, layers = agent.network.weights, agent.network.layers[:2]

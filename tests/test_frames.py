@@ -1,8 +1,9 @@
 """What a convolutional network is given, and playing side by side with one."""
 
 import itertools
+import pickle
+from dataclasses import replace
 
-import ale_py
 import gymnasium
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from pongrad.games import environment
 from pongrad.games.colours import grey
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
-from pongrad.learning.learners import new_agent
+from pongrad.ground.errors import UserError
+from pongrad.learning.learners import new_agent, new_learner
 from pongrad.learning.recipes import Classic, Fast
 from pongrad.network.agent import Agent
 from pongrad.playing.evaluation import evaluate
@@ -49,15 +51,13 @@ def test_a_pixel_is_the_mean_of_its_area_in_the_brighter_frame(height, width, se
 @pytest.mark.parametrize("game", ["Pong", "SpaceInvaders", "Enduro"])
 def test_greys_are_the_emulators_last_two_frames(game):
     """The emulator's own greys, frame by frame, without stickiness."""
-    name = f"ALE/{game}-v5 repeat_action_probability=0.0"
-    emulator = environment.make(name)
-    emulator.show_greys()
+    name = f"ALE/{game}-v5 noop_max=0 repeat_action_probability=0.0"
     frame_by_frame = gymnasium.make(
         f"ALE/{game}-v5", repeat_action_probability=0.0, frameskip=1, obs_type="grayscale"
     )
     rgb = gymnasium.make(f"ALE/{game}-v5", repeat_action_probability=0.0, frameskip=4)
-    start = Game(name + " noop_max=0", 1, Purpose.TRAINING, 0)
-    emulator = environment.make(start.id)
+    start = Game(name, 1, Purpose.TRAINING, 0)
+    emulator = environment.make(name)
     emulator.show_greys()
     emulator.restore(start)
     first, _ = frame_by_frame.reset(seed=start.env_seed)
@@ -144,6 +144,44 @@ def test_the_network_is_given_the_last_four_frames_of_its_game(agent):
         np.testing.assert_allclose(rollout.log_probabilities, taken, atol=1e-5)
 
 
+@pytest.mark.parametrize("steps", [24, 25, 26])
+def test_a_game_that_ends_with_the_last_step_moves_nothing_of_others(steps):
+    name = "ALE/Pong-v5 max_num_frames_per_episode=100"
+    short = new_agent(Fast(env_options=(name.split()[1],), network="conv", num_hidden_layer_neurons=8))
+    both = play_on(short, games(2, name=name), steps, 2, environment.make(name)).segments()
+    (alone,) = play_on(short, games(2, name=name)[1:], steps, 2, environment.make(name)).segments()
+    assert len(both[1]) == len(alone) == 1 + (steps > 25)
+    for (rollout, game), (want, want_game) in zip(both[1], alone, strict=True):
+        assert_same(rollout, want)
+        assert game == want_game
+
+
+def test_more_games_than_rows_are_played_in_groups(agent):
+    rollouts, ends = play(agent, games(10), 5, environment.make(GAME))
+    (alone,), _ = play(agent, games(10)[9:], 5, environment.make(GAME))
+    assert len(rollouts) == len(ends) == 10
+    assert_same(rollouts[9], alone)
+
+
+def test_agents_can_be_pickled(agent):
+    again = pickle.loads(pickle.dumps(agent))
+    x = Frames(np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE)).astype(np.uint8), np.array([3, 4]))
+    assert again.network.forward(x).tobytes() == agent.network.forward(x).tobytes()
+
+
+def test_a_screen_of_another_size_is_refused():
+    with pytest.raises(UserError, match="looks at 100 x 160 pixels, and the game shows 210 x 160"):
+        FrameStack(100, 160).frame(np.zeros((2, 210, 160), np.uint8), np.zeros((SIDE, SIDE), np.uint8))
+
+
+def test_a_game_under_way_without_frames_is_refused(agent):
+    (game,) = games(1)
+    agent.vision.check_seen(game)
+    for seen in (b"", b"1" * 9):
+        with pytest.raises(ValueError, match="bytes of frames"):
+            agent.vision.check_seen(game._replace(step=3, now=seen))
+
+
 def test_evaluation_does_not_depend_on_the_workers(agent):
     short = "ALE/Pong-v5 max_num_frames_per_episode=400"
     agent = new_agent(Fast(env_options=(short.split()[1],), network="conv", num_hidden_layer_neurons=8))
@@ -187,8 +225,11 @@ def test_an_agent_in_a_file_acts_on_observations(agent, tmp_path):
         ({"strides": [4, 3]}, "W3"),
         ({"strides": [4, 2, 1, 1]}, "weights"),
         ({"strides": [4, 0]}, "strides"),
+        ({"strides": [4, 10**30]}, "strides"),
+        ({"strides": [4, 2, 1]}, "weights"),
+        ({"vision": {"height": 210, "width": 160, "background": "aGVsbG8="}}, "damaged"),
         ({"strides": "42"}, "strides"),
-        ({"strides": [90, 2]}, "do not fit"),
+        ({"strides": [84, 2]}, "do not fit"),
         ({"vision": {"height": 210, "width": 160, "background": ""}}, ""),
         ({"vision": {"height": 0, "width": 160, "background": "eJztwQEBAAAAgJD+r+4ICgAAGA=="}}, ""),
     ],
@@ -199,16 +240,35 @@ def test_parts_that_do_not_fit_are_refused(agent, change, why):
         Agent.from_description(agent.description() | change, weights).check()
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 100_000), (2, 16)])
+def test_a_bias_of_another_width_is_refused(agent, shape):
+    for like in (agent, new_agent(Fast(num_hidden_layer_neurons=16, biases=True))):
+        weights = like.network.weights | {"b1": np.zeros(shape, np.float32)}
+        with pytest.raises(ValueError, match="b1"):
+            Agent.from_description(like.description(), weights).check()
+
+
+def test_defaults_depend_on_the_network_until_they_are_given():
+    conv = replace(Fast(), network="conv")
+    assert (conv.units, conv.rate) == (256, 5e-4) and (Fast().units, Fast().rate) == (200, 1.5e-3)
+    given = replace(conv, num_hidden_layer_neurons=3, learning_rate=0.0)
+    assert (given.units, given.rate) == (3, 0.0)
+    assert given.hyperparameters["learning_rate"] == 0 and conv.hyperparameters["learning_rate"] == 5e-4
+
+
 def test_recipe_classic_learns_with_convolutions(agent):
-    classic = new_agent(Classic(network="conv", num_hidden_layer_neurons=8))
+    config = Classic(network="conv", num_hidden_layer_neurons=8)
+    classic = new_agent(config)
     (rollout,), _ = play(classic, games(1), STEPS, environment.make(GAME))
     assert classic.logits == 1 and set(rollout.actions) == {0, 1}
+    before = classic.network.weights["W1"].copy()
+    learner = new_learner(config, classic)
+    learner.add(replace(rollout, rewards=np.eye(STEPS, dtype=np.float32)[-1]), terminated=True)
+    learner.update(0, 0)
+    assert (classic.network.weights["W1"] != before).any()
 
 
 def test_other_environments_are_seen_in_grey():
     cart_pole = new_agent(Fast(game="CartPole-v1", network="conv", num_hidden_layer_neurons=8))
     (rollout,), (end,) = play(cart_pole, games(1, name="CartPole-v1"), 500, environment.make("CartPole-v1"))
     assert end.over and len(np.unique(rollout.inputs.frames)) > 10
-
-
-assert ale_py

@@ -20,6 +20,10 @@ class Threads:
         self._pool: ThreadPoolExecutor | None = None
         self._kept = threading.local()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process starts without threads, and without what was written here."""
+        return Threads, ()
+
     def use(self, count: int) -> None:
         """Share out the work among so many threads from now on."""
         self._pool = ThreadPoolExecutor(count, "pongrad-product") if count > 1 else None
@@ -58,7 +62,7 @@ def room(before: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) 
     Memory that has just been got from the system takes as long to write to as to fill with a product.
     """
     size = int(np.prod(shape))
-    flat = None if before is None else before.base if before.base is not None else before
-    if flat is None or flat.dtype != dtype or flat.size < size:
+    flat = None if before is None else before.base
+    if not isinstance(flat, np.ndarray) or flat.dtype != dtype or flat.size < size:
         flat = np.empty(size, dtype)
-    return flat.reshape(-1)[:size].reshape(shape)
+    return flat[:size].reshape(shape)

@@ -4,12 +4,14 @@ Nothing is ever unpickled, so a file from a stranger can be wrong but cannot run
 at before it is read, so that it cannot fill the memory either.
 """
 
+import base64
 import contextlib
 import hashlib
 import json
 import os
 import re
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -233,3 +235,28 @@ def _check_format(path: Path, metadata: Any, format: str, instead: str) -> None:
     if int(found_version) > int(version):
         raise UserError(f"{path} was written by a newer pongrad ({found}, not {format}): update pongrad")
     raise UserError(f"{path} was written by an older pongrad ({found}, not {format}): recreate it")
+
+
+def packed_text(content: bytes) -> str:
+    """Bytes as text, for JSON; see `unpacked_text`."""
+    return base64.b64encode(zlib.compress(content)).decode()
+
+
+def unpacked_text(text: str, most: int) -> bytes:
+    """The bytes of `packed_text`.
+
+    Args:
+        text: what it gave.
+        most: how many bytes they may be: a few bytes of text can stand for thousands of millions.
+
+    Raises:
+        TypeError, ValueError: the text is damaged, or stands for more.
+    """
+    unpack = zlib.decompressobj()
+    try:
+        content = unpack.decompress(base64.b64decode(text, validate=True), most + 1)
+    except zlib.error as error:
+        raise ValueError(f"damaged text ({error})") from error
+    if len(content) > most:
+        raise ValueError(f"text for more than {most} bytes")
+    return content

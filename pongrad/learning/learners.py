@@ -68,7 +68,9 @@ def new_agent(config: Recipe, seen: Survey | None = None) -> Agent:
             network.weights[last][:, :-1] *= LOGIT_SCALE
         case Classic():
             actions = ARTICLE_ACTIONS
-            vision = FrameStack() if config.network == "conv" else Vision()
+            vision = Vision()
+            if config.network == "conv":
+                vision = (seen or survey(config.environment, config.seed)).frames
             network = _new_network(config, vision, 1, rng)
         case _:
             raise TypeError(config)
@@ -84,8 +86,7 @@ def new_agent(config: Recipe, seen: Survey | None = None) -> Agent:
 def _new_network(
     config: Recipe, vision: Vision | FrameStack, outputs: int, rng: np.random.Generator
 ) -> Network:
-    assert config.num_hidden_layer_neurons, "a recipe fills it in"
-    units = config.num_hidden_layer_neurons, outputs
+    units = config.units, outputs
     if isinstance(vision, Vision):
         return Network.random((vision.size, *units), rng, biases=config.biases)
     convolutions = config.conv_filters, config.conv_kernels, config.conv_strides

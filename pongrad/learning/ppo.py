@@ -79,9 +79,7 @@ class PPO:
         self.config = config
         self.reward_ends = reward_ends
         self.life_loss_ends = life_loss_ends
-        assert config.learning_rate is not None, "a recipe fills it in"
-        self._learning_rate = config.learning_rate
-        self.optimiser = LazyRMSProp(network.weights, config.learning_rate)
+        self.optimiser = LazyRMSProp(network.weights, config.rate)
         self.novelty = None if network.strides else Novelty(len(network.weights["W1"]))
         self._segments: list[tuple[Rollout, bool]] = []
 
@@ -117,7 +115,7 @@ class PPO:
         """
         config = self.config
         share = annealing(frames, config.schedule_frames)
-        self.optimiser.learning_rate = share**0.5 * self._learning_rate
+        self.optimiser.learning_rate = share**0.5 * config.rate
         batch, about = self._batch(1 - share * (1 - config.gamma))
         if isinstance(batch.inputs, Inputs):
             inputs_on = max(len(batch.inputs.pixels) / len(batch.inputs), 1.0)
@@ -146,8 +144,8 @@ class PPO:
         inputs = join([rollout.inputs for rollout in rollouts])
         next_observations = join([rollout.next_observation for rollout in rollouts])
         actions = np.concatenate([rollout.actions for rollout in rollouts])
-        out = self.network.forward(inputs).copy()
-        last_values = self.network.forward(next_observations)[:, -1]
+        out = self._outputs(inputs)
+        last_values = self._outputs(next_observations)[:, -1]
         ends = np.cumsum([len(rollout) for rollout in rollouts])
         values = np.split(out[:, -1], ends[:-1])
         advantages = np.concatenate(
@@ -171,6 +169,12 @@ class PPO:
         about = {"explained_variance": explained, "novelty": novelty, "crowded": crowded}
         old_log_p = np.concatenate([rollout.log_probabilities for rollout in rollouts]).astype(out.dtype)
         return _Batch(inputs, actions, old_log_p, advantages, returns), about
+
+    def _outputs(self, inputs: Inputs | Frames) -> Array:
+        """The network's outputs [steps, outputs], a minibatch's worth at a time."""
+        most = -(-self.config.num_games * self.config.rollout_steps // self.config.minibatches)
+        parts = [inputs.slice(i, min(i + most, len(inputs))) for i in range(0, len(inputs), most)]
+        return np.concatenate([self.network.forward(part).copy() for part in parts])
 
     def _climb(self, batch: _Batch, steps: NDArray[np.int64], share: float) -> dict[str, float]:
         """One step of the optimiser up the gradient over these steps; `share`: see `annealing`."""

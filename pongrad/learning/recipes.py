@@ -79,23 +79,22 @@ class Recipe:
     """Hidden ReLU neurons, above the convolutions if there are any."""
 
     def __post_init__(self) -> None:
-        """Make the fields plain Python, see `arguments.normalise`; fill in what depends on the network."""
+        """Make the fields plain Python: see `arguments.normalise`."""
         normalise(self)
-        for name, usual in self._usual.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, usual)
 
     @property
-    def _usual(self) -> dict[str, Any]:
-        """The default of each field whose default depends on the network."""
-        return {"num_hidden_layer_neurons": 256 if self.network == "conv" else 200}
+    def units(self) -> int:
+        """Hidden neurons, above the convolutions if there are any."""
+        if self.num_hidden_layer_neurons is not None:
+            return self.num_hidden_layer_neurons
+        return 256 if self.network == "conv" else 200
 
     def check(self) -> None:
         """Raise UserError, naming the flag, if a value makes no sense."""
         if RECIPES[self.recipe] is not type(self):
             raise UserError(f"--recipe {self.recipe} does not fit: these are hyperparameters of another one")
-        _above_zero(self, "frames", "learning_rate", "num_hidden_layer_neurons")
-        _above_zero(self, *(name for name in ("minutes", "workers") if getattr(self, name) is not None))
+        given = "frames", "learning_rate", "num_hidden_layer_neurons", "minutes", "workers"
+        _above_zero(self, *(name for name in given if getattr(self, name) is not None))
         _from_to(self, 0, 1, "gamma")
         if self.until is not None and not math.isfinite(self.until):
             raise UserError(f"--until must be a score, not {self.until}")
@@ -142,11 +141,16 @@ class Recipe:
     def hyperparameters(self) -> dict[str, Any]:
         """The fields that decide what is learned; a resumed run may not change them."""
         others = {"workers", "frames", "minutes", "until", *OF_THE_SESSION}
-        return {
+        return self._filled_in | {
             name: list(value) if isinstance(value, tuple) else value  # as JSON has it
             for name, value in asdict(self).items()
-            if name not in others
+            if name not in others and name not in self._filled_in
         }
+
+    @property
+    def _filled_in(self) -> dict[str, Any]:
+        """Fields whose defaults depend on the network."""
+        return {"num_hidden_layer_neurons": self.units}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +193,8 @@ class Fast(Recipe):
     """Reward for what has seldom been seen, in updates without any other: that finds the first rewards of a
     game where random play meets none. With --network conv there is none."""
     learning_rate: Annotated[
-        float | None, arg(help_behavior_hint="(default: 1.5e-3, with --network conv 5e-4)")
+        float | None,
+        arg(metavar="FLOAT", help_behavior_hint="(default: 1.5e-3, with --network conv 5e-4)"),
     ] = None
     """RMSProp: how far an update moves the weights, at first."""
     schedule_frames: int = 8_000_000
@@ -197,8 +202,15 @@ class Fast(Recipe):
     fall to a tenth at their end, and on at the same pace; the learning rate falls half as fast, to 0.32."""
 
     @property
-    def _usual(self) -> dict[str, Any]:
-        return {**super()._usual, "learning_rate": 5e-4 if self.network == "conv" else 1.5e-3}
+    def rate(self) -> float:
+        """The learning rate at first."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 5e-4 if self.network == "conv" else 1.5e-3
+
+    @property
+    def _filled_in(self) -> dict[str, Any]:
+        return {**super()._filled_in, "learning_rate": self.rate}
 
     @property
     def target_score(self) -> float:

@@ -274,7 +274,7 @@ class Agent:
         weights, size = self.network.weights, self.vision.size
         kinds = "Wb" if "b1" in weights else "W"
         layers = len(weights) // len(kinds)
-        least = max(2, len(self.network.strides) + 1)
+        least = len(self.network.strides) + 2  # a hidden layer above the convolutions, and the outputs
         if list(weights) != [f"{kind}{i + 1}" for i in range(layers) for kind in kinds] or layers < least:
             raise ValueError(f"weights {list(weights)}, want W1, W2, ... or W1, b1, W2, b2, ...")
         if len({array.dtype for array in weights.values()}) > 1:
@@ -288,6 +288,8 @@ class Agent:
                 size = array.shape[-1]
             if array.ndim != 2 or len(array) != rows or array.dtype not in (np.float32, np.float64):
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, want {rows} rows of float32")
+            if array.shape[1] != weights[f"W{name[1:]}"].shape[1]:
+                raise ValueError(f"{name} is {array.shape}, and W{name[1:]} is of another width")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} has weights that are not finite")
         if type(self.greedy) is not bool:
@@ -304,7 +306,7 @@ class Agent:
 
 def _checked(strides: Any) -> list[int]:
     """The strides, if that is what they are; else raises ValueError."""
-    if type(strides) is not list or not all(type(stride) is int and stride > 0 for stride in strides):
+    if type(strides) is not list or not all(type(each) is int and 0 < each <= SIDE for each in strides):
         raise ValueError(f"strides {strides!r}")
     return strides
 

@@ -65,6 +65,8 @@ class Filters:
             ValueError: the weights are not those of a square kernel that fits into the picture.
         """
         rows, columns, channels = shape
+        if weights.ndim != 2 or weights.size == 0:
+            raise ValueError(f"filters of shape {weights.shape}")
         kernel = math.isqrt(len(weights) // channels)
         if kernel * kernel * channels != len(weights) or not 0 < kernel <= min(rows, columns) or stride < 1:
             raise ValueError(f"filters of {len(weights)} weights do not fit pictures {shape}")

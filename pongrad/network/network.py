@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -142,7 +141,7 @@ class Network:
         return f"Network({', '.join(map(repr, self.layers))})"
 
     def use_threads(self, count: int) -> None:
-        """Share out the work of convolutions among so many threads; what they compute stays the same."""
+        """Share out the work of large layers among so many threads; what they compute stays the same."""
         self._threads.use(count)
 
     @property
@@ -172,19 +171,16 @@ class Network:
     def forward(self, x: Inputs | Frames) -> Array:
         """The outputs [steps, outputs] for sparse inputs or frames; they hold until the next forward pass."""
         out: Any = x
-        with self._products():
+        with blas_in_one_thread():
             for layer in self.layers:
                 out = layer.forward(out)
         return out
 
     def backward(self, d_out: Any) -> None:
         """Add the gradient of the last forward pass, given d objective / d outputs [steps, outputs]."""
-        with self._products():
+        with blas_in_one_thread():
             for layer in reversed(self.layers):
                 d_out = layer.backward(d_out)
-
-    def _products(self) -> AbstractContextManager[Any]:
-        return blas_in_one_thread() if self.strides else nullcontext()
 
     @cached_property
     def acting_args(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

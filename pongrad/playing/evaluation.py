@@ -35,9 +35,10 @@ def evaluate(
     """
     scores: list[float] = []
     frames = 0
-    with Workers(SharedAgent(agent), min(workers, games)) as team:
+    shared = SharedAgent(agent)
+    with Workers(shared, min(workers, math.ceil(games / (shared.games_side_by_side or 1)))) as team:
         fresh = [Game(agent.game, seed, Purpose.EVALUATION, number) for number in range(games)]
-        for ((_, game),) in team.collect_episodes(fresh):
+        for game in team.finish_games(fresh):
             scores.append(game.score)
             frames += game.frames
             on_game(game)

@@ -1,7 +1,7 @@
 """Playing: `play(agent, games, until)` turns games into rollouts and the games as they stand after.
 
-It is a pure function. Nothing is kept between calls, so a piece of play can be done by any process, or
-twice, and comes out the same; the environment it is given is only a tool.
+It is a pure function. Nothing that matters is kept between calls, so a piece of play can be done by any
+process, or twice, and comes out the same; the environment it is given is only a tool.
 """
 
 import functools
@@ -17,6 +17,7 @@ from pongrad.games.game import Game
 from pongrad.ground.errors import UserError
 from pongrad.network.acting import RolloutBuffer, new_rollout_buffer, policy_loop
 from pongrad.network.agent import Agent
+from pongrad.network.batch_acting import ROWS
 from pongrad.playing.rollout import Played, Rollout, SerialisedRollouts, next_game
 from pongrad.playing.side_by_side import play_side_by_side
 from pongrad.vision.frames import FrameStack
@@ -33,18 +34,27 @@ def play(
         agent: who plays; its `greedy` says how.
         games: games that are not over.
         until: steps, at least 1.
-        emulator: any environment that plays these games.
+        emulator: any environment that plays these games; games side by side have others, which are kept.
 
     Returns:
         One rollout a game, and the games as they stand after.
     """
     if isinstance(agent.vision, FrameStack):
-        played = play_side_by_side(agent, games, until, None)
+        groups = [games[i : i + ROWS] for i in range(0, len(games), ROWS)]
+        played = [play_side_by_side(agent, group, until, None) for group in groups]
     else:
         player = _Player(agent, agent.vision, len(games) * (until + 1), emulator)
-        played = player.serialise([[player.play(game, until)] for game in games])
-    segments = played.segments()
+        played = [player.serialise([[player.play(game, until)] for game in games])]
+    segments = [place for part in played for place in part.segments()]
     return [rollout for ((rollout, _),) in segments], [game for ((_, game),) in segments]
+
+
+def play_without_rollouts(
+    agent: Agent, games: Sequence[Game], until: int, emulator: Environment
+) -> tuple[list[None], list[Game]]:
+    """What `play` does, where only the games matter: rollouts of frames are large."""
+    _, ends = play(agent, games, until, emulator)
+    return [None] * len(games), ends
 
 
 def play_on(

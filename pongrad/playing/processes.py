@@ -22,7 +22,7 @@ DEATHS = 3
 """So many workers may die of one task before it is given up."""
 
 SECONDS_A_TASK = 300.0
-"""Of a processor: a task takes 0.1 s, and one that takes so long never ends. The worker dies of it."""
+"""Of a processor: a task takes 0.1 to 2 s, and one that takes so long never ends. The worker dies of it."""
 
 
 _UNGUARDED = 77

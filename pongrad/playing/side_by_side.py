@@ -50,6 +50,8 @@ def play_side_by_side(
         playing = [place for place in places if not place.ended]
         if not playing:
             break
+        for place in playing:
+            place.begin()
         logits = batch_acting.logits(agent.network, frame_buffer, agent.logits)
         for place in playing:
             place.act(logits[place.row])
@@ -96,10 +98,13 @@ class _Place:
         self.lives_lost: list[float] = []
         self._agent, self._vision, self._emulator, self._stride = agent, vision, emulator, stride
         self._frame_buffer = frame_buffer
-        self._start(game)
+        self._next: Game | None = game
 
-    def _start(self, game: Game) -> None:
-        """Begin a segment with this game; if it goes another way than it went, it is restarted."""
+    def begin(self) -> None:
+        """Begin a segment if there is none; a game that goes another way than it went is restarted."""
+        if self._next is None:
+            return
+        game, self._next = self._next, None
         start = clock()
         try:
             self._emulator.restore(game)
@@ -144,16 +149,15 @@ class _Place:
         self.frames.append(self._frame)
         if emulator.over():
             self.finish()
-            game = self.segments[-1][3]
             if self._stride is None:
                 self.ended = True
             else:
-                self._start(next_game(game, self._stride))
+                self._next = next_game(self._game, self._stride)
 
     def finish(self) -> None:
-        """End the segment, if it has a step."""
+        """End the segment, unless it has ended."""
         steps = self._step - self._game.step
-        if self.ended or not steps:
+        if not steps:
             return
         if not math.isfinite(self._won + self._lost):
             raise UserError(

@@ -14,13 +14,13 @@ from pongrad.games.environment import Environment
 from pongrad.games.game import Game
 from pongrad.ground.errors import UserError
 from pongrad.network.agent import Agent
-from pongrad.playing.play import play, play_on
+from pongrad.playing.play import play, play_on, play_without_rollouts
 from pongrad.playing.processes import SECONDS_A_TASK, Worker, check_may_start_processes
 from pongrad.playing.rollout import Rollout, Segment, SerialisedRollouts, next_game
 from pongrad.playing.shared import SharedAgent
 
 PIECE = 500
-"""Steps a worker plays before it hands the game back: about 0.1 s, long beside what restoring costs."""
+"""Steps a worker plays before it hands the game back: 0.1 s, or 2 s of eight games side by side."""
 
 
 _Task = tuple[Any, int, tuple[Any, ...]]
@@ -70,11 +70,7 @@ class Workers:
     def collect_episodes(
         self, games: Sequence[Game], stopping: Callable[[], bool] = lambda: False
     ) -> Iterator[list[Segment]]:
-        """Play whole games to their ends with the newest weights, sharing them out in pieces.
-
-        Two games a worker are under way, and the next piece is always of the one furthest from its end, so
-        that at last all workers finish at nearly the same time, while the games before come out early
-        enough to be learned from meanwhile. What comes out does not depend on it.
+        """Play whole games to their ends with the newest weights.
 
         Args:
             games: games that are not over.
@@ -88,8 +84,46 @@ class Workers:
             WorkersDied: the same task crashed three workers.
         """
         pieces: list[list[Rollout]] = [[] for _ in games]
-        side_by_side = self._shared.games_side_by_side or 1
-        groups = [range(i, min(i + side_by_side, len(games))) for i in range(0, len(games), side_by_side)]
+
+        def take(i: int, rollout: Rollout, game: Game) -> None:
+            if game.step == len(rollout):  # its first piece, or it has been restarted
+                pieces[i].clear()
+            pieces[i].append(rollout)
+
+        for i, game in self._play_to_the_end(games, play, take, stopping):
+            yield [(Rollout.join(pieces[i]), game)]
+            pieces[i] = []
+
+    def finish_games(self, games: Sequence[Game]) -> Iterator[Game]:
+        """What becomes of games that are not over, in the order given; see `collect_episodes`."""
+        for _, game in self._play_to_the_end(games, play_without_rollouts, lambda i, rollout, game: None):
+            yield game
+
+    def _play_to_the_end(
+        self,
+        games: Sequence[Game],
+        function: Callable[..., Any],
+        take_piece: Callable[[int, Any, Game], None],
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Iterator[tuple[int, Game]]:
+        """Play whole games to their ends with the newest weights, sharing them out in pieces.
+
+        Two games a worker are under way, or two groups of them where games are played side by side, and the
+        next piece is always of the one furthest from its end, so that at last all workers finish at nearly
+        the same time, while the games before come out early enough to be learned from meanwhile. What comes
+        out does not depend on it.
+
+        Args:
+            games: games that are not over.
+            function: plays pieces, as `play` does.
+            take_piece: is called with each game's place and what the function gives of a piece.
+            stopping: polled ten times a second; true cancels.
+
+        Yields:
+            Each game's place and its end, in the order given, as soon as it can be had.
+        """
+        size = self._shared.games_side_by_side or 1
+        groups = [range(i, min(i + size, len(games))) for i in range(0, len(games), size)]
         waiting = dict(enumerate(games))  # no worker is playing these
         done: dict[int, Game] = {}
         weights = self._shared.version
@@ -100,20 +134,17 @@ class Workers:
             if not ready:
                 return None
             places = min(ready, key=lambda places: (min(waiting[i].step for i in places), places))
-            return places, weights, (play, [waiting.pop(i) for i in places], PIECE)
+            return places, weights, (function, [waiting.pop(i) for i in places], PIECE)
 
-        def take(places: list[int], answer: tuple[list[Rollout], list[Game]]) -> None:
+        def take(places: list[int], answer: tuple[Sequence[Any], list[Game]]) -> None:
             for i, rollout, game in zip(places, *answer, strict=True):
-                if game.step == len(rollout):  # its first piece, or it has been restarted
-                    pieces[i].clear()
-                pieces[i].append(rollout)
+                take_piece(i, rollout, game)
                 (done if game.over else waiting)[i] = game
 
         next_out = 0
         for _ in self._deal(next_piece, take, stopping):
             while next_out in done:
-                yield [(Rollout.join(pieces[next_out]), done[next_out])]
-                pieces[next_out] = []
+                yield next_out, done[next_out]
                 next_out += 1
 
     def collect_steps(

@@ -109,7 +109,7 @@ class Checkpoint:
             raise ValueError(f"{len(self.games)} games, want {len(first.games)}")
         for game, start in zip(self.games, first.games, strict=True):
             game.check()
-            vision.check_seen(game.before, game.now)
+            vision.check_seen(game)
             if (game.id, game.seed, game.purpose) != (start.id, start.seed, start.purpose):
                 raise ValueError(f"{game.id} from seed {game.seed}, want {start.id} from seed {start.seed}")
             if game.number % len(first.games) != start.number:

@@ -132,6 +132,7 @@ class RunFolder:
             seen: what random play has shown of the game, to be used again when the run is resumed.
         """
         settings = {name: value for name, value in asdict(config).items() if name not in OF_THE_SESSION}
+        settings |= config.hyperparameters  # with what depends on the network filled in
         versions = {package: version(package) for package in PACKAGES}
         versions["python"] = platform.python_version()
         survey = {"survey": seen.description()} if seen else {}
@@ -160,6 +161,8 @@ class RunFolder:
         file = self.path / "config.json"
         try:
             description = json.loads(file.read_text()).get("survey")
+            if description and "frames" not in description:
+                raise UserError(f"{self.path} is a run of an older version of pongrad: start a new run")
             return Survey.from_description(description) if description else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({error}): start a new run") from error

@@ -116,7 +116,7 @@ class Training:
         else:
             self.folder = RunFolder.create(config)
         seen = self.folder.survey() if config.resume else None
-        if config.recipe == "fast" and not seen:
+        if (config.recipe, config.network) != ("classic", "sparse") and not seen:
             say(f"Looking at {config.environment}: playing it at random for a moment.")
             seen = survey(config.environment, config.seed)
         self.agent = new_agent(config, seen)

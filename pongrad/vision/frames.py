@@ -6,9 +6,7 @@ area that it covers. At a game's first step all four are its first screen. What 
 [84, 84, 4], oldest first, and less the background: (frame - background) / 255, from -1 to 1.
 """
 
-import base64
 import functools
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pongrad.games.game import Game
 from pongrad.ground.compiled import compiled
+from pongrad.ground.errors import UserError
+from pongrad.ground.storage import packed_text, unpacked_text
 
 SIDE = 84
 """Rows and columns of a frame."""
@@ -111,17 +112,27 @@ class FrameStack:
         return np.frombuffer(self.background, np.uint8).reshape(SIDE, SIDE)
 
     def frame(self, greys: Grey, out: Grey) -> None:
-        """Write to `out` [84, 84] what is seen of two screens in grey [2, height, width]."""
+        """Write to `out` [84, 84] what is seen of two screens in grey [2, height, width].
+
+        Raises:
+            UserError: the screens are of another size.
+        """
+        if greys.shape != (2, self.height, self.width):  # the compiled loop trusts it
+            raise UserError(
+                f"the agent looks at {self.height} x {self.width} pixels, and the game shows "
+                f"{greys.shape[1]} x {greys.shape[2]}"
+            )
         _shrink(greys, *_areas(self.height), *_areas(self.width), out)
 
-    def check_seen(self, before: bytes, now: bytes) -> None:
-        """Raise ValueError unless a game may have seen this: nothing, or the last four frames."""
-        if before or len(now) not in (0, self.size):
-            raise ValueError(f"{len(now)} bytes of frames, want {self.size}")
+    def check_seen(self, game: Game) -> None:
+        """Raise ValueError unless a game has seen what it may: four frames, before its start nothing."""
+        want = self.size if game.step else 0
+        if game.before or len(game.now) != want:
+            raise ValueError(f"game {game.number} with {len(game.now)} bytes of frames, want {want}")
 
     def description(self) -> dict[str, Any]:
         """All of it as JSON can hold it; see `from_description`."""
-        return asdict(self) | {"background": base64.b64encode(zlib.compress(self.background)).decode()}
+        return asdict(self) | {"background": packed_text(self.background)}
 
     @staticmethod
     def from_description(description: dict[str, Any]) -> "FrameStack":
@@ -130,8 +141,7 @@ class FrameStack:
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
-        compressed = base64.b64decode(description["background"], validate=True)
-        background = zlib.decompressobj().decompress(compressed, SIDE * SIDE + 1)
+        background = unpacked_text(description["background"], SIDE * SIDE)
         vision = FrameStack(**description | {"background": background})
         if type(vision.height) is not int or type(vision.width) is not int:
             raise TypeError(f"a screen of {vision.height!r} x {vision.width!r}")

@@ -6,8 +6,6 @@ the same numbers. Recipe `fast` sees a game's corners, two screens at once, and 
 `survey` finds its settings for any game.
 """
 
-import base64
-import zlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -16,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games.colours import CLASSES, packed, padded, reduced_colours
+from pongrad.games.game import Game
 from pongrad.ground.compiled import compiled
 from pongrad.ground.errors import UserError
+from pongrad.ground.storage import packed_text, unpacked_text
 from pongrad.vision import relative_offsets
 from pongrad.vision.inputs import Int64s, Pixels, Values
 from pongrad.vision.pixels import MOST_CORNERS, OFF, PreprocessingArgs, difference, side_by_side
@@ -185,18 +185,18 @@ class Vision:
     def _classes(self) -> NDArray[np.uint8]:
         return np.frombuffer(self.classes, np.uint8)
 
-    def check_seen(self, before: bytes, now: bytes) -> None:
-        """Raise ValueError unless a game may have seen this: codes of pixels that are on, ascending."""
-        for codes in (before, now):
+    def check_seen(self, game: Game) -> None:
+        """Raise ValueError unless a game has seen what it may: codes of pixels that are on, ascending."""
+        for codes in (game.before, game.now):
             places, kinds = np.divmod(np.frombuffer(codes, np.uint16).astype(np.int64), CLASSES)
             ascending = (np.diff(places, prepend=-1) > 0).all() and len(places) <= self.most_pixels
             if not ascending or (places >= self.pixels).any() or (kinds >= self.class_count).any():
-                raise ValueError("pixels that are not on a screen")
+                raise ValueError(f"game {game.number} has pixels that are not on a screen")
 
     def description(self) -> dict[str, Any]:
         """All of it as JSON can hold it; see `from_description`."""
         return {
-            name: base64.b64encode(zlib.compress(value)).decode() if isinstance(value, bytes) else value
+            name: packed_text(value) if isinstance(value, bytes) else value
             for name, value in asdict(self).items()
         }
 
@@ -209,8 +209,7 @@ class Vision:
         """
         parts = dict(description)
         for name, most in (("background", 2**16), ("classes", 256)):
-            decompress = zlib.decompressobj()
-            parts[name] = decompress.decompress(base64.b64decode(parts[name], validate=True), most)
+            parts[name] = unpacked_text(parts[name], most)
         parts["palette"] = tuple((colour, number) for colour, number in parts["palette"])
         usual = Vision()
         for name, value in parts.items():  # `policy_step` is compiled for these types
