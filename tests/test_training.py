@@ -63,13 +63,15 @@ RUNS = {  # flags of a run of three updates
         10,
         "--rollout-steps",
         400,
+        "--epochs",
+        1,
+        "--frames",
+        FRAMES,
         "--conv-filters",
         4,
         8,
         "--num-hidden-layer-neurons",
         16,
-        "--frames",
-        FRAMES,
     ],
 }
 
