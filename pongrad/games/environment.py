@@ -8,6 +8,7 @@ import ast
 import functools
 import importlib
 import importlib.metadata
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -85,6 +86,35 @@ class Environment(Protocol):
 
 class NotDeterministic(Exception):
     """A game that was played again with the same actions has gone another way."""
+
+
+def resume(environment: Environment, game: Game) -> Game:
+    """Put an environment where a game stands; returns it, restarted if it goes another way than it went."""
+    try:
+        environment.restore(game)
+    except NotDeterministic:
+        game = game.restarted()
+        environment.restore(game)
+    return game
+
+
+def after(environment: Environment, game: Game, **changes: Any) -> Game:
+    """The game as it stands in the environment that has played it on; `changes`: what that does not know.
+
+    Raises:
+        UserError: the environment has given rewards that are not finite numbers.
+    """
+    game = game._replace(
+        frames=environment.frames(),
+        state=environment.save(),
+        last_action=environment.last_action,
+        terminated=environment.terminated(),
+        truncated=environment.truncated(),
+        **changes,
+    )
+    if not math.isfinite(game.score):
+        raise UserError(f"{game.id} gives rewards that are not finite numbers: it cannot be learned")
+    return game
 
 
 def make(game: str) -> Environment:

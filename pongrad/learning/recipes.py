@@ -141,10 +141,10 @@ class Recipe:
     def hyperparameters(self) -> dict[str, Any]:
         """The fields that decide what is learned; a resumed run may not change them."""
         others = {"workers", "frames", "minutes", "until", *OF_THE_SESSION}
-        return self._filled_in | {
+        return {
             name: list(value) if isinstance(value, tuple) else value  # as JSON has it
-            for name, value in asdict(self).items()
-            if name not in others and name not in self._filled_in
+            for name, value in (asdict(self) | self._filled_in).items()
+            if name not in others
         }
 
     @property

@@ -83,6 +83,17 @@ class Filters:
         what = f"{self.out_shape[2]} of {self.kernel} x {self.kernel}, stride {self.stride}"
         return f"{type(self).__name__}({what}: {self.shape} -> {self.out_shape})"
 
+    @property
+    def _block(self) -> int:
+        """Steps that are worked on at a time."""
+        raise NotImplementedError
+
+    def _blocks(self, part: int, steps: int) -> Iterator[tuple[int, int]]:
+        """The first step of each block in a part of a batch, and the one after its last."""
+        first, last = steps * part // PARTS, steps * (part + 1) // PARTS
+        for start in range(first, last, self._block):
+            yield start, min(start + self._block, last)
+
     def _new_gradients(self) -> tuple[Array, Array]:
         """Zeros for each part of a batch, shaped as the weights and as the bias."""
         dtype, filters = self.weights.dtype, self.weights.shape[1]
@@ -118,7 +129,7 @@ class Convolution(Filters):
         self._threads.each(do, PARTS)
         return y
 
-    def backward(self, d_y: Array) -> Array | None:
+    def backward(self, d_y: Array) -> Array:
         """Add to the gradients, given d objective / d y [steps, *out_shape].
 
         Returns:
@@ -145,13 +156,10 @@ class Convolution(Filters):
         self._add_gradients(gradients, bias_gradients)
         return d_x
 
-    def _blocks(self, part: int, steps: int) -> Iterator[tuple[int, int]]:
-        """The first step of each block in a part of a batch, and the one after its last."""
-        first, last = steps * part // PARTS, steps * (part + 1) // PARTS
+    @property
+    def _block(self) -> int:
         patch_bytes = self.out_shape[0] * self.out_shape[1] * len(self.weights) * self.weights.itemsize
-        size = max(1, PATCHES_BYTES // patch_bytes)
-        for start in range(first, last, size):
-            yield start, min(start + size, last)
+        return max(1, PATCHES_BYTES // patch_bytes)
 
     def _patches(self, pictures: Array) -> Array:
         """The patches of these pictures [patches, kernel * kernel * channels]."""

@@ -10,8 +10,6 @@ Taking away the background also makes learning sooner: a ball of a few pixels is
 screen that scrolls is no saving, and no harm.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,10 +96,9 @@ class FrameConvolution(Filters):
         self._threads.each(do, PARTS)
         self._add_gradients(gradients, bias_gradients)
 
-    def _blocks(self, part: int, steps: int) -> Iterator[tuple[int, int]]:
-        first, last = steps * part // PARTS, steps * (part + 1) // PARTS
-        for start in range(first, last, BLOCK):
-            yield start, min(start + BLOCK, last)
+    @property
+    def _block(self) -> int:
+        return BLOCK
 
     def _seen(self, start: int, end: int) -> tuple[Indices, Array]:
         """Places and patches of these steps in which something is to be seen.

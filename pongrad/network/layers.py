@@ -1,8 +1,8 @@
 """The network's layers by hand, each with a forward and a backward pass; `convolution` has one more.
 
 Every layer keeps what its backward pass needs from its last forward pass, and has its `parameters`: none, or
-the weights, or the weights and the bias. Weights are float32 for speed or
-float64 to check the mathematics; batches are [steps, units]. The inner loops are compiled, at the end.
+the weights, or the weights and the bias. Weights are float32 for speed or float64 to check the mathematics;
+batches are [steps, units]. The inner loops are compiled, at the end.
 """
 
 from collections.abc import Callable

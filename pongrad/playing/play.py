@@ -5,16 +5,15 @@ process, or twice, and comes out the same; the environment it is given is only a
 """
 
 import functools
-import math
 from collections.abc import Sequence
 from time import perf_counter as clock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pongrad.games.environment import Environment, NotDeterministic
+from pongrad.games import environment
+from pongrad.games.environment import Environment
 from pongrad.games.game import Game
-from pongrad.ground.errors import UserError
 from pongrad.network.acting import RolloutBuffer, new_rollout_buffer, policy_loop
 from pongrad.network.agent import Agent
 from pongrad.network.batch_acting import ROWS
@@ -104,11 +103,7 @@ class _Player:
         """
         emulator, agent = self._emulator, self._agent
         start = clock()
-        try:
-            emulator.restore(game)
-        except NotDeterministic:
-            game = game.restarted()
-            emulator.restore(game)
+        game = environment.resume(emulator, game)
         emulator_seconds = clock() - start
         counts, screens = self._frame_buffer[1], self._screens
         for screen, pixels in ((game.step, game.now), (game.step - 1, game.before)):
@@ -144,21 +139,16 @@ class _Player:
                 left = lives()
             if over():
                 is_over[0] = True
-        if not math.isfinite(won + lost):
-            raise UserError(f"{game.id} gives rewards that are not finite numbers: it cannot be learned")
         steps = row + 1 - first
         now, before = (game.step + steps) % 2, (game.step + steps - 1) % 2
-        after = game._replace(
+        after = environment.after(
+            emulator,
+            game,
             step=game.step + steps,
-            frames=emulator.frames(),
-            state=emulator.save(),
-            last_action=emulator.last_action,
             before=screens[before][: counts[before]].tobytes(),
             now=screens[now][: counts[now]].tobytes(),
             won=won,
             lost=lost,
-            terminated=emulator.terminated(),
-            truncated=emulator.truncated(),
         )
         self._row += steps + 1
         return steps, after.frames - game.frames, emulator_seconds, after

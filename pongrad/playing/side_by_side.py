@@ -4,7 +4,6 @@ As pure a function as `play.play`, only that the games share the network's produ
 """
 
 import functools
-import math
 from collections.abc import Sequence
 from time import perf_counter as clock
 
@@ -12,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games import environment
-from pongrad.games.environment import Environment, NotDeterministic
+from pongrad.games.environment import Environment
 from pongrad.games.game import Game
-from pongrad.ground.errors import UserError
 from pongrad.network import batch_acting
 from pongrad.network.agent import Agent
 from pongrad.network.batch_acting import ROWS
@@ -106,11 +104,7 @@ class _Place:
             return
         game, self._next = self._next, None
         start = clock()
-        try:
-            self._emulator.restore(game)
-        except NotDeterministic:
-            game = game.restarted()
-            self._emulator.restore(game)
+        game = environment.resume(self._emulator, game)
         self._emulator_seconds = clock() - start
         self._game, self._step = game, game.step
         self._timings = self._emulator.timings(game)
@@ -159,21 +153,9 @@ class _Place:
         steps = self._step - self._game.step
         if not steps:
             return
-        if not math.isfinite(self._won + self._lost):
-            raise UserError(
-                f"{self._game.id} gives rewards that are not finite numbers: it cannot be learned"
-            )
-        emulator = self._emulator
-        after = self._game._replace(
-            step=self._step,
-            frames=emulator.frames(),
-            state=emulator.save(),
-            last_action=emulator.last_action,
-            now=self._frame_buffer.frames[self.row].tobytes(),
-            won=self._won,
-            lost=self._lost,
-            terminated=emulator.terminated(),
-            truncated=emulator.truncated(),
+        now = self._frame_buffer.frames[self.row].tobytes()
+        after = environment.after(
+            self._emulator, self._game, step=self._step, now=now, won=self._won, lost=self._lost
         )
         self.segments.append((steps, after.frames - self._game.frames, self._emulator_seconds, after))
         for column in (self.actions, self.log_probabilities, self.rewards, self.lives_lost):
