@@ -166,7 +166,7 @@ def test_an_update_is_the_slope_of_the_whole_objective(frames, share, random_inp
         out = forward(x, weights)
         return objective(
             out[:, :-1], out[:, -1], actions, old, scaled, returns, config.clip,
-            share * config.entropy_coefficient, share * config.log_barrier_coefficient,
+            share * 0.01, share * 0.003,
             config.value_coefficient,
         )  # fmt: skip
 
@@ -176,6 +176,17 @@ def test_an_update_is_the_slope_of_the_whole_objective(frames, share, random_inp
     # what was added has been forgotten, and the gradients are zero again
     assert not any(g.any() for g in network.gradients.values())
     assert not any(rows.any() for rows in network.active_rows.values())
+
+
+def test_bonuses_depend_on_how_seldom_rewards_are():
+    assert Fast().bonuses(reward_ends=True) == (0.01, 0.003)
+    assert Fast().bonuses(reward_ends=False) == (0.003, 0.001)
+    assert Fast(entropy_coefficient=0, log_barrier_coefficient=0.5).bonuses(reward_ends=False) == (0, 0.5)
+    bonuses = {
+        game: new_learner(Fast(game=game), new_agent(Fast(game=game))).bonuses
+        for game in ("ALE/Pong-v5", "ALE/Breakout-v5")
+    }
+    assert bonuses == {"ALE/Pong-v5": (0.01, 0.003), "ALE/Breakout-v5": (0.003, 0.001)}
 
 
 def test_the_schedule_runs_over_its_own_frames(random_inputs):

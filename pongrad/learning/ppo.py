@@ -79,6 +79,7 @@ class PPO:
         self.config = config
         self.reward_ends = reward_ends
         self.life_loss_ends = life_loss_ends
+        self.bonuses = config.bonuses(reward_ends)
         self.optimiser = LazyRMSProp(network.weights, config.rate)
         self.novelty = None if network.strides else Novelty(len(network.weights["W1"]))
         self._segments: list[tuple[Rollout, bool]] = []
@@ -186,8 +187,8 @@ class PPO:
             standardise(batch.advantages[steps]).astype(out.dtype),
             batch.returns[steps],
             self.config.clip,
-            share * self.config.entropy_coefficient,
-            share * self.config.log_barrier_coefficient,
+            share * self.bonuses[0],
+            share * self.bonuses[1],
             self.config.value_coefficient,
             self.action_names,
         )

@@ -183,9 +183,17 @@ class Fast(Recipe):
     auto: in games with lives."""
     clip: float = 0.2
     """How far an update may change the probability of an action, as a share, before it gains no more."""
-    entropy_coefficient: float = 0.01
-    """Weight of the entropy bonus, at first."""
-    log_barrier_coefficient: float = 0.003
+    entropy_coefficient: Annotated[
+        float | None,
+        arg(metavar="FLOAT", help_behavior_hint="(default: 0.01 where a reward ends the return, else 0.003)"),
+    ] = None
+    """Weight of the entropy bonus, at first. Seldom rewards want more of it than frequent ones."""
+    log_barrier_coefficient: Annotated[
+        float | None,
+        arg(
+            metavar="FLOAT", help_behavior_hint="(default: 0.003 where a reward ends the return, else 0.001)"
+        ),
+    ] = None
     """Weight of the log-barrier bonus, at first: the mean of all actions' log-probabilities."""
     value_coefficient: float = 0.5
     """How much the error of the values counts."""
@@ -208,6 +216,15 @@ class Fast(Recipe):
             return self.learning_rate
         return 5e-4 if self.network == "conv" else 1.5e-3
 
+    def bonuses(self, reward_ends: bool) -> tuple[float, float]:
+        """Weights of the entropy and the log-barrier bonus, at first; whether a reward ends the return."""
+        entropy, log_barrier = (0.01, 0.003) if reward_ends else (0.003, 0.001)
+        if self.entropy_coefficient is not None:
+            entropy = self.entropy_coefficient
+        if self.log_barrier_coefficient is not None:
+            log_barrier = self.log_barrier_coefficient
+        return entropy, log_barrier
+
     @property
     def _filled_in(self) -> dict[str, Any]:
         return {**super()._filled_in, "learning_rate": self.rate}
@@ -222,8 +239,8 @@ class Fast(Recipe):
         super().check()
         _above_zero(self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames", "clip")
         _from_to(self, 0, 1, "lambda_")
-        coefficients = "entropy", "log_barrier", "value", "novelty"
-        _from_to(self, 0, math.inf, *(f"{name}_coefficient" for name in coefficients))
+        coefficients = (f"{name}_coefficient" for name in ("entropy", "log_barrier", "value", "novelty"))
+        _from_to(self, 0, math.inf, *(name for name in coefficients if getattr(self, name) is not None))
         if self.minibatches > self.num_games * self.rollout_steps:
             raise UserError("--minibatches must not be more than --num-games times --rollout-steps")
 
