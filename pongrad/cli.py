@@ -248,6 +248,21 @@ class Lesson:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exercise:
+    """Solve the lesson's exercises: list them, write one's file into this folder, check it."""
+
+    number: Annotated[Positional[int], arg(metavar="[N]", help_behavior_hint="")] = 0
+    """Which one: its file is written if there is none here, else checked. Without a number: the list."""
+
+    def run(self) -> None:
+        """Print the list or what is right or wrong; exit with code 1 while the exercise is not right."""
+        from pongrad.exercises.command import run
+
+        if not run(self.number):
+            sys.exit(1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plot:
     """Compare the learning curves of runs."""
 
@@ -362,6 +377,7 @@ def _command(args: list[str]) -> Any:
         | Annotated[Record, subcommand("record")]
         | Annotated[Timelapse, subcommand("timelapse")]
         | Annotated[Lesson, subcommand("lesson")]
+        | Annotated[Exercise, subcommand("exercise")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Bench, subcommand("bench")]
     )
