@@ -3,13 +3,17 @@
 #   make watch, make play watch the champion in the browser, play against it       make watch ARGS=runs/fast-seed1
 #   make test, make lint  what CI runs
 #   make bench            how fast it is on this machine
+#   make docs, docs-serve the lesson as a site, in site/ or in the browser; make docs-test checks it
 
 PYTHON ?= python3
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: setup train watch play test lint bench clean
+.PHONY: setup train watch play test lint bench docs docs-serve docs-test clean
+
+# The theme's note about MkDocs 2; the extra `docs` asks for MkDocs 1.
+export NO_MKDOCS_2_WARNING = 1
 
 setup: .venv/ready
 
@@ -26,6 +30,10 @@ setup: .venv/ready
 
 .venv/ready-to-test: .venv/ready
 	@$(PIP) install --constraint requirements.txt --editable '.[dev]'
+	@touch $@
+
+.venv/ready-for-docs: .venv/ready
+	@$(PIP) install --constraint requirements.txt --editable '.[docs]'
 	@touch $@
 
 train: .venv/ready
@@ -49,5 +57,16 @@ lint: .venv/ready-to-test
 bench: .venv/ready
 	@$(BIN)/pongrad bench $(ARGS)
 
+docs: .venv/ready-for-docs
+	@$(BIN)/python docs/figures.py
+	@$(BIN)/mkdocs build
+
+docs-serve: .venv/ready-for-docs
+	@$(BIN)/python docs/figures.py
+	@$(BIN)/mkdocs serve --no-strict
+
+docs-test: .venv/ready-to-test docs
+	@$(BIN)/python -m pytest docs/tests $(ARGS)
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist site docs/figures *.egg-info
