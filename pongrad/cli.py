@@ -30,14 +30,14 @@ from pongrad.views.output import OUTPUT_ERRORS, forget_what_cannot_be_shown, sho
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Play fresh games and count."""
+    """Play fresh games and report the score."""
 
     agent: Annotated[Positional[Path], arg(metavar="AGENT")] = Path("champion")
     """A run's folder (its best agent), a .safetensors file, or champion: the one that ships."""
     games: Annotated[int, arg(metavar="N")] = 100
     """How many games."""
     seed: Annotated[int, arg(metavar="N")] = 0
-    """Where their randomness comes from; training never uses these streams."""
+    """Seed of their random numbers, which training never uses."""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Processes that play."""
     greedy: bool = False
@@ -92,9 +92,9 @@ class _Page:
     """A command that serves a page."""
 
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
-    """Where to listen; 0.0.0.0 lets other machines in, a phone for example."""
+    """Address of the page; 0.0.0.0 lets other machines open it, a phone for example."""
     port: Annotated[int, arg(metavar="N")] = 8021
-    """Where to listen; 0: any port that is free."""
+    """Port of the page; 0: any free port."""
     allow_host: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="NAME")]] = ()
     """Answer under this name, too, as behind a proxy or with https; may be repeated."""
 
@@ -156,13 +156,13 @@ class Record:
     """Make a video of a fresh game."""
 
     agent_and_out: Annotated[Positional[tuple[Path, ...]], arg(metavar="[AGENT] OUT")]
-    """Who plays, as for evaluate (champion unless told otherwise), and the video's name, in .mp4 or .gif."""
+    """The agent, as for evaluate (champion unless given), and the video's name, in .mp4 or .gif."""
     inside: bool = False
     """Show what goes on inside the agent beside the game."""
     seed: Annotated[int, arg(metavar="N")] = 0
     """Which game: the first that evaluate plays with this seed."""
     seconds: Annotated[float | None, arg(metavar="S", help_behavior_hint="(default: all of the game)")] = None
-    """How much of the game."""
+    """Length of the video, in seconds of play."""
 
     def run(self) -> None:
         """Write the file and say what is on it."""
@@ -213,7 +213,7 @@ class Timelapse:
     seed: Annotated[int, arg(metavar="N")] = 0
     """Which opening: that of the first game that evaluate plays with this seed."""
     seconds: Annotated[float, arg(metavar="S")] = 20.0
-    """How much of it."""
+    """Length of the video, in seconds of play."""
 
     def run(self) -> None:
         """Write the file and say what is on it."""
@@ -252,7 +252,7 @@ class Exercise:
     """Solve the lesson's exercises: list them, write one's file into this folder, check it."""
 
     number: Annotated[Positional[int], arg(metavar="[N]", help_behavior_hint="")] = 0
-    """Which one: its file is written if there is none here, else checked. Without a number: the list."""
+    """Its number: writes the exercise's file if there is none here, else checks it. Without it: the list."""
 
     def run(self) -> None:
         """Print the list or what is right or wrong; exit with code 1 while the exercise is not right."""
@@ -290,10 +290,10 @@ class Plot:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Measure how fast it plays and learns, beside the emulator alone and beside classic.py."""
+    """Measure how fast pongrad plays and learns, beside the emulator alone and beside classic.py."""
 
     seconds: Annotated[float, arg(metavar="S")] = 120.0
-    """How long to measure, about."""
+    """About how long to measure."""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Processes that play."""
     json: bool = False

@@ -129,7 +129,7 @@ show(
 )
 
 # %% [markdown]
-# Step 5 makes a vector of the picture, so it looks the same. In the last picture grey is 0, white is 1 (a
+# Step 5 only makes a vector of the picture, so it is not shown. In the last picture grey is 0, white is 1 (a
 # pixel went on), black is -1 (a pixel went off). Nearly all of the 6,400 numbers are 0:
 
 # %%
@@ -153,7 +153,7 @@ print(f"{np.count_nonzero(h)} of {len(h)} hidden neurons are on; UP has probabil
 
 # %% [markdown]
 # The action is *drawn*: UP with probability p, else DOWN. So the agent tries both actions, and can find out
-# which one is better. Of many draws, a share of about p is UP:
+# which one is better. In many draws, the share of UP is about p:
 
 # %%
 draws = rng.random(10_000) < p
@@ -214,10 +214,10 @@ plt.show()
 source(classic.backward)
 
 # %% [markdown]
-# Is it right? A derivative is a slope. `slope` moves one weight a little up and down and looks how J
-# changes. It is far too slow to learn with, but it needs no derivation, so it is a good check. We take 40
-# steps of the game. ReLU has no derivative at 0, so `smooth` leaves out steps where a neuron is just about
-# to switch.
+# Is it right? A derivative is a slope. `slope` moves one weight a little up and down and measures how
+# J changes. It is far too slow to learn with, but it needs no derivation, so it is a good check. We take 40
+# steps of the game. ReLU has no derivative at 0, so `smooth` leaves out steps where a neuron is close to
+# switching on or off.
 
 # %%
 some = rng.choice(np.flatnonzero(x.any(axis=1)), 40, replace=False)
@@ -300,10 +300,10 @@ plt.show()
 #
 # ## 7. A minute of training
 #
-# Recipe `fast` learns in minutes: it plays 32 games at once on all cores, also gives the network the
-# relative offsets between objects, and learns with PPO. `from pongrad import train` and
+# Recipe `fast` learns in minutes: it plays 32 games at once on all cores, gives the network relative offsets
+# between objects, too, and learns with PPO. `from pongrad import train` and
 # `train(Fast(minutes=1))` would print its progress. In a notebook a picture is better. The training loop
-# tells a *view* of every update, and this view draws.
+# calls a *view* after every update, and this view draws the curve.
 
 
 # %%
@@ -358,8 +358,8 @@ print("everything is in", run)
 assert (run / "best.safetensors").exists()
 
 # %% [markdown]
-# The curve lags behind: it is the mean of 100 games, played with drawn actions by agents that still
-# learned. The best agent of the run plays its likeliest action, which is worth a few points more.
+# The curve lags behind: it is the mean of the last 100 games, most of which earlier agents have played, with
+# drawn actions. The best agent of the run plays its likeliest action, and scores well above the curve.
 #
 # ## 8. See it play
 #

@@ -94,7 +94,7 @@ def convolve(images, W1):
                 _no_last_places),
         Mistake("the places go from top to bottom first; they must go from left to right first",
                 _column_by_column),
-        Mistake("the filters move by one pixel at a time; they must by stride, 4",
+        Mistake("the filters move by one pixel at a time; they must move by stride, 4",
                 lambda images, W1: _at(images, W1, 1)),
         Mistake("the places do not overlap: the filters must move by stride, 4, not by filter_size",
                 lambda images, W1: _at(images, W1, 8)),
@@ -206,7 +206,7 @@ def convolve_backward(patches, h, d_logit, weights):
     mistakes=(
         Mistake("the ReLU is missing: dh must be 0 where the neuron was off, that is where h is 0 (the test"
                 " is h <= 0)", _no_mask),
-        Mistake("the ReLU looks at dh: whether a neuron was on, h tells", _mask_of_dh),
+        Mistake("the ReLU looks at dh; h tells whether a neuron was on", _mask_of_dh),
         Mistake("places and filters are exchanged: h holds all filters of the first place first, so dh is"
                 " reshaped to (-1, K)", _by_filters_first),
         Mistake("dW1 is a mean over the places; each use of a filter adds to its gradient",

@@ -263,7 +263,7 @@ def backward(x, h, d_logit, weights):
     mistakes=(
         Mistake("the ReLU is missing: dh must be 0 where the neuron was off, that is where h is 0 (the test"
                 " is h <= 0)", _no_mask),
-        Mistake("the ReLU looks at dh: whether a neuron was on, h tells", _mask_of_dh),
+        Mistake("the ReLU looks at dh; h tells whether a neuron was on", _mask_of_dh),
         Mistake("the ReLU is the wrong way round: dh must be 0 where the neuron was off", _wrong_mask),
         Mistake("dh lacks dz: dh_t = dz_t W2", _no_d_logit),
         Mistake("dh lacks W2: dh_t = dz_t W2", _no_w2),

@@ -217,7 +217,7 @@ reach_rows, reach_columns = 20, 8  # points further apart are not taken for one 
 
 
 def relative_offsets(now, before):
-    """How the points of a screen lie to those of the screen before.
+    """Relative offsets in time: from the points of the screen before to the points of this one.
 
     Args:
         now, before: lists of points (row, column). Rows are counted downwards, columns to the right.

@@ -22,10 +22,10 @@ from pongrad.vision.preprocessing import Vision
 from pongrad.vision.survey import Survey, survey
 
 FIRST_WEIGHTS = 0.05
-"""Standard deviation of recipe fast's first layer at the start: what it learns soon outweighs it."""
+"""Standard deviation of recipe fast's first weights: so small that what is learned soon outweighs them."""
 
 LOGIT_SCALE = 0.01
-"""So that all actions are equally likely at first."""
+"""Makes the first logits so small that all actions are about equally likely."""
 
 ARTICLE_ACTIONS = (2, 3)
 """Gymnasium's numbers of the two actions that the article uses: up and down in Pong."""
@@ -124,8 +124,8 @@ def play_for(
 ) -> Generator[list[list[Segment]]]:
     """Play what the recipe learns from, one update's worth after the other, and give it to the learner.
 
-    Of each game that is a fixed length, played with the weights before the newest, or all of it, played with
-    the newest.
+    For recipe `fast` that is a fixed number of steps of each game, played with the weights before the
+    newest; for recipe `classic` all of each game, played with the newest.
 
     Args:
         learner: is given each segment as soon as it is there; None: nothing is learned.

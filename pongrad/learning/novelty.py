@@ -1,12 +1,12 @@
 """A reward for what is new, where a game gives none: exploration by counting.
 
-Where no step of an update is rewarded, no action is better than another, and random play may never come to a
-reward: in Freeway it does not cross the road. Then a step is rewarded for leading to what is seldom seen:
+Where no step of an update is rewarded, no action is better than another, and random play may hardly ever come
+to a reward: in Freeway it seldom crosses the road. So a step is rewarded for leading to what is rarely seen:
 
     b(x) = mean over the inputs i that are on in x of  1 / sqrt(1 + n_i),    r = b / mean(b) - 1
 
 n_i counts the steps of earlier such updates in which input i was on. Bellemare et al. 2016 give 1 / sqrt(n)
-for counts of screens; counts of inputs, which screens share, are those of Martin et al. 2017, "Count-Based
+for counts of screens; counting inputs, which screens share, follows Martin et al. 2017, "Count-Based
 Exploration in Feature Space for Reinforcement Learning".
 """
 
@@ -27,7 +27,7 @@ class Novelty:
     """
 
     def __init__(self, size: int) -> None:
-        """Of so many inputs none has been seen."""
+        """Start with `size` inputs, none of which has been seen."""
         self.counts = np.zeros(size, np.int64)
 
     def rewards(self, rollouts: Sequence[Rollout]) -> list[NDArray[np.float64]]:

@@ -1,9 +1,9 @@
 """The learner of recipe `fast`: proximal policy optimisation (Schulman et al. 2017), actor and critic.
 
 The network has a logit for each action and, as its last output, the value V(x): the return that is
-expected. Returns add up the signs of rewards, to the next end: of a point, a life or the game; where no step
-of an update has a reward, novelty is rewarded (see `novelty`). From rollouts of a fixed length it climbs,
-with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
+expected. Returns are discounted sums of the signs of rewards, to the next end: of a point, a life or the
+game; where no step of an update has a reward, novelty is rewarded (see `novelty`). With rollouts of a fixed
+length the learner ascends, with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
 
     mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  -  value_coefficient  (V(x_t) - R_t)^2
             +  entropy_coefficient  H(pi(. | x_t))  +  log_barrier_coefficient  mean_a log pi(a | x_t)
@@ -34,8 +34,8 @@ from pongrad.vision.frames import Frames
 from pongrad.vision.inputs import Inputs
 
 INPUTS_ON = 32
-"""The learning rate is meant for so many inputs on at a step. Each moves what the first layer gives, so where
-more are on their weights move by less."""
+"""The learning rate is meant for so many inputs on at a step. The weights of each move the first layer's
+output, so where more inputs are on, the first layer's rate is smaller."""
 
 
 @dataclass

@@ -31,7 +31,7 @@ class Recipe:
     """What all recipes share: what to learn, and when to stop."""
 
     recipe: Annotated[Literal["fast", "classic"], arg(metavar="fast|classic")]
-    """The algorithm to learn with; each has hyperparameters of its own, see `--recipe classic --help`."""
+    """The algorithm; each has hyperparameters of its own, see `--recipe classic --help`."""
     game: Annotated[str, arg(metavar="ID")] = PONG
     """Gymnasium id of the game to learn: any Atari game, such as ALE/Breakout-v5, and any other environment
     with discrete actions that shows pixels."""
@@ -40,11 +40,11 @@ class Recipe:
     also take noop_max=N (begin with 1 to N frames of NOOP; 30 where all games would be alike, else 0) and
     fire_to_start=true (press FIRE before the first step; agents learn to, so the default is false)."""
     seed: Annotated[int, arg(metavar="N")] = 1
-    """Where all randomness comes from: same seed, same agent, whatever the number of workers."""
+    """Seed of all random numbers: same seed, same agent, whatever the number of workers."""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
-    """Processes that play."""
+    """Worker processes, which play the games."""
     frames: Annotated[int, arg(metavar="N")]
-    """Stop after so many frames (of Atari 60 a second of play; elsewhere a step is a frame)."""
+    """Stop after so many frames (Atari games have 60 a second; elsewhere a step is a frame)."""
     minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None
     """Stop after so many minutes of training."""
     until: Annotated[float | None, arg(metavar="SCORE")]
@@ -56,13 +56,13 @@ class Recipe:
     live: bool = False
     """Show the training on a page in the browser."""
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
-    """Where the page is; 0.0.0.0 lets other machines in, and out of a container."""
+    """Address of the page; 0.0.0.0 lets other machines open it, and is needed inside a container."""
     port: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 8021 or a free one)")] = None
-    """Where the page is; 0: any port that is free."""
+    """Port of the page; 0: any free port."""
     allow_host: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="NAME")]] = ()
     """Let the page answer under this name, too, as behind a proxy or with https; may be repeated."""
     network: Annotated[Literal["sparse", "conv"], arg(metavar="sparse|conv")] = "sparse"
-    """What learns: sparse is given what stands out from a still background and its relative offsets; conv is
+    """The network: sparse is given what stands out from a still background, and relative offsets; conv is
     given the last four screens in grey, and has convolutions."""
     conv_filters: Annotated[tuple[int, ...], arg(metavar="N")] = (16, 32)
     """Filters of each convolution, the lowest first. DQN (Mnih et al. 2015) has --conv-filters 32 64 64
@@ -168,26 +168,25 @@ class Fast(Recipe):
     rollout_steps: int = 64
     """Steps played in each game with one set of weights; then comes an update."""
     epochs: int = 3
-    """How often an update goes through the steps just played."""
+    """How often an update goes through the steps of its rollout."""
     minibatches: int = 4
-    """Parts of these steps that the weights move for, one after the other."""
+    """Parts into which each epoch splits these steps; the weights move once for each part."""
     gamma: float = 0.99
-    """Discount a step, at first; see --schedule-frames."""
+    """Discount per step, at first; see --schedule-frames."""
     lambda_: Annotated[float, arg(name="lambda")] = 0.95
-    """Generalised advantages: 0 trusts the network's values, 1 only what happened."""
+    """Generalised advantages: 0 counts one reward and the value after it, 1 all rewards."""
     reward_ends_return: Annotated[Literal["auto", "yes", "no"], arg(metavar="auto|yes|no")] = "auto"
-    """Whether nothing after a reward counts for the actions before it, as a point in Pong ends with it; auto:
-    where random play finds that points can be lost and none comes within 60 frames of another."""
+    """Whether a reward ends the return, as it ends a point in Pong; auto: in games without lives where random
+    play finds that points can be lost and none comes within 60 frames of another."""
     life_loss_ends_return: Annotated[Literal["auto", "yes", "no"], arg(metavar="auto|yes|no")] = "auto"
-    """Whether nothing after a lost life counts for the actions before it, so that lives are worth something;
-    auto: in games with lives."""
+    """Whether a lost life ends the return, so that lives are worth something; auto: in games with lives."""
     clip: float = 0.2
     """How far an update may change the probability of an action, as a share, before it gains no more."""
     entropy_coefficient: Annotated[
         float | None,
         arg(metavar="FLOAT", help_behavior_hint="(default: 0.01 where a reward ends the return, else 0.003)"),
     ] = None
-    """Weight of the entropy bonus, at first. Seldom rewards want more of it than frequent ones."""
+    """Weight of the entropy bonus, at first. Rare rewards need more of it than frequent ones."""
     log_barrier_coefficient: Annotated[
         float | None,
         arg(
@@ -196,18 +195,18 @@ class Fast(Recipe):
     ] = None
     """Weight of the log-barrier bonus, at first: the mean of all actions' log-probabilities."""
     value_coefficient: float = 0.5
-    """How much the error of the values counts."""
+    """Weight of the squared error of the values."""
     novelty_coefficient: float = 0.1
-    """Reward for what has seldom been seen, in updates without any other: that finds the first rewards of a
-    game where random play meets none. With --network conv there is none."""
+    """Weight of the reward for what has seldom been seen, in updates without any other reward: it finds the
+    first rewards of games where random play meets hardly any. Only with --network sparse."""
     learning_rate: Annotated[
         float | None,
         arg(metavar="FLOAT", help_behavior_hint="(default: 1.5e-3, with --network conv 5e-4)"),
     ] = None
-    """RMSProp: how far an update moves the weights, at first."""
+    """RMSProp: how far each minibatch moves the weights, at first."""
     schedule_frames: int = 8_000_000
     """1 - gamma, entropy and log-barrier coefficients keep their values for a quarter of these frames, then
-    fall to a tenth at their end, and on at the same pace; the learning rate falls half as fast, to 0.32."""
+    fall to a tenth of them at the end, and on at the same pace; the learning rate falls as their root."""
 
     @property
     def rate(self) -> float:
@@ -256,7 +255,7 @@ class Classic(Recipe):
     batch_size: int = 10
     """Whole games played with one set of weights; their gradients are summed for one update."""
     gamma: float = 0.99
-    """Discount: an action counts so many times as much for every step further from the point's end."""
+    """Discount per step: the further an action is from the end of the point, the less it counts."""
     learning_rate: float = 1e-4
     """RMSProp: how far an update moves the weights."""
     decay_rate: float = 0.99

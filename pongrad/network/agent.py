@@ -30,7 +30,7 @@ FORMAT = "pongrad-agent-6"
 Tensor = NDArray[Any]
 
 LARGEST = 2**28
-"""Bytes that a first layer read from 8 bits a weight may take up."""
+"""Bytes that a first layer read from 8 bits a weight may have."""
 
 
 @dataclass
@@ -38,8 +38,8 @@ class Agent:
     """Plays from pixels the game that it has learned; `check_env` says whether an environment is that game.
 
     Attributes:
-        network: from pixels to a logit for each action and, after them, the value of what it sees; or, of two
-            actions, to a single logit, that of the first.
+        network: from pixels to a logit for each action and, after them, the value of what it sees; or, for
+            two actions, to a single logit, that of the first.
         game: what it plays, see `environment.name`: the Gymnasium id, and options if there are any.
         actions: Gymnasium's numbers of the actions it chooses from.
         action_names: what the environment calls each.
