@@ -107,7 +107,7 @@ def steps() -> list[tuple[str, str, str, Array]]:
         ("3. One channel", "Red alone tells the things apart.", "80 x 80", channel),
         ("4. Background to 0", "All else to 1: paddles and ball.", "80 x 80", on),
         ("5. Flatten", "Row after row, one long vector.", "6,400", flat),
-        ("6. Minus the last one", "What moved: on is 1 (orange), off is -1 (blue).", "6,400", x),
+        ("6. Minus the screen before", "What moved: on is 1 (orange), off is -1 (blue).", "6,400", x),
     ]
 
 

@@ -106,7 +106,7 @@
       about.textContent =
         end < 0
           ? `Step ${t}: no point ends after it, so its return is 0.`
-          : `Step ${t} has the ${name} ${all[t].toFixed(3)}: the point ends ${end - t} steps later, and is ` +
+          : `Step ${t} has the ${name} ${all[t].toFixed(3).replace("-0.000", "0.000")}: the point ends ${end - t} steps later, and is ` +
             `${rewards[end] > 0 ? "won" : "lost"}.`;
       chart.setAttribute("aria-label", `Discounted returns of a real game's first ${shown} steps. ${about.textContent}`);
     };
