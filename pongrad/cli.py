@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -20,11 +20,12 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg, subcommand
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from pongrad.ground.arguments import whole_number
+from pongrad.ground.arguments import flag, whole_number
 from pongrad.ground.errors import UserError
 from pongrad.ground.system import quiet_at_a_second_interrupt
 from pongrad.learning.recipes import RECIPES, Fast, Recipe
 from pongrad.network.finding import check_run, find_agent
+from pongrad.tuning.command import Tune
 from pongrad.views.output import OUTPUT_ERRORS, forget_what_cannot_be_shown, show_what_can_be
 
 
@@ -380,16 +381,28 @@ def _command(args: list[str]) -> Any:
         | Annotated[Exercise, subcommand("exercise")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Bench, subcommand("bench")]
+        | Annotated[Tune, subcommand("tune")]
     )
+    if args[:1] == ["tune"] and not {"-h", "--help"} & set(args):
+        return _tune(args[1:])
     return _parse(Command, args)
 
 
-def _parse(kind: Any, args: list[str], prog: str = "pongrad", default: Any = None) -> Any:
+def _tune(args: list[str]) -> Tune:
+    """`tune` with its own flags, and with those of the recipe that it does not search."""
+    tune, rest = _parse(Tune, args, "pongrad tune", return_unknown_args=True)
+    base = _parse(RECIPES[tune.recipe], [*rest, "--recipe", tune.recipe, "--game", tune.game], "pongrad tune")
+    given = {arg.partition("=")[0] for arg in rest if arg.startswith("--")}
+    fixed = tuple(field.name for field in fields(base) if flag(field.name) in given)
+    return replace(tune, base=base, fixed=fixed)
+
+
+def _parse(kind: Any, args: list[str], prog: str = "pongrad", default: Any = None, **more: Any) -> Any:
     with _one_line_errors(prog):
         about = {
             "description": "Learn games from their pixels. `pongrad --version` says which version this is."
         }
-        options = about if default is None else {"default": default}
+        options = more | (about if default is None else {"default": default})
         return tyro.cli(
             kind, prog=prog, args=args, config=(FlagCreatePairsOff,), registry=_REGISTRY, **options
         )

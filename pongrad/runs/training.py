@@ -43,6 +43,10 @@ RECENT_UPDATES = 20
 """Speeds are those of so many: one update may find all it learns from already played, in no time."""
 
 
+class NotFinite(UserError):
+    """Weights, gradients or losses are no longer finite: with these hyperparameters it cannot learn."""
+
+
 class View(Protocol):
     """What shows a training session, to be used in a `with` statement; see `views.training_view`."""
 
@@ -285,9 +289,9 @@ class Training:
             if not all(np.isfinite(array).all() for array in arrays.values()):
                 raise self._not_finite(what)
 
-    def _not_finite(self, what: str) -> UserError:
+    def _not_finite(self, what: str) -> NotFinite:
         kept = "nothing was saved" if self._saved is None else f"update {self._saved} is kept"
-        return UserError(
+        return NotFinite(
             f"{what} are no longer finite numbers at update {self.progress.update}; {kept}: start a new run "
             f"with a --learning-rate below {self.config.hyperparameters['learning_rate']:g}"
         )

@@ -1,0 +1,1 @@
+"""Searching hyperparameters: `pongrad tune`, on Optuna, which only this folder imports."""
