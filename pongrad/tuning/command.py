@@ -106,7 +106,7 @@ class Tune:
         words: list[str] = []
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name not in ("base", "fixed") and value != each.default:
+            if each.name not in ("recipe", "base", "fixed") and value != each.default:
                 words += [flag(each.name), str(value)]
         base = replace(self.base, game=PONG)  # which is a flag of its own
         return command("tune", *words, *spaces.flags(base))

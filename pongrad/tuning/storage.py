@@ -72,7 +72,7 @@ class Storage:
             raise UserError(f"{self.shown} is no storage that pongrad can share: {HELP}")
 
     def _open_file(self, file: Path, open_it: Callable[[], BaseStorage]) -> None:
-        lock = FileLock(f"{file}.lock")
+        lock = FileLock(f"{file}.claim")  # a journal has a .lock of its own
         self.lock = lambda: lock
         with self.errors(NO_STORAGE):
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -106,7 +106,7 @@ class SharedStudy:
         """The next trial, which this process is to run: a lost one again, or a new one.
 
         Args:
-            total: how many trials the study has, whoever runs them.
+            total: how many trials the study has, over all processes.
             first: parameters that the n-th of these trials must have.
 
         Returns:
