@@ -29,9 +29,10 @@ from pongrad.learning.recipes import PONG, Classic, Fast
 from pongrad.tuning import report, study
 from pongrad.tuning.objective import Curve, milestones
 from pongrad.tuning.panel import Panel
+from pongrad.tuning.session import Session, distributions
 from pongrad.tuning.space import flags, parse, read, start, values
 from pongrad.tuning.storage import Storage
-from pongrad.tuning.study import OWNER, SharedStudy, distributions
+from pongrad.tuning.study import OWNER, SharedStudy
 
 TINY = ["--recipe", "classic", "--batch-size", 1, "--num-hidden-layer-neurons", 2, "--frames", 6000]
 """Flags of a study whose trials play two games; recipe classic does not look at the game first."""
@@ -282,7 +283,7 @@ def test_killed_and_stopped_it_goes_on_and_loses_only_what_was_running():
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130 and not err
-    assert "--trials 2 --jobs 2 --study s" in again(out)
+    assert "tune --trials 2 --frames 6000 --jobs 2 --study s --space space.toml " in again(out)
 
     last = subprocess.Popen(
         [sys.executable, "-m", "pongrad", *again(out).split()[1:]],
@@ -298,7 +299,7 @@ def test_killed_and_stopped_it_goes_on_and_loses_only_what_was_running():
         assert same[-1].state == TrialState.COMPLETE
     assert {study.number(trial) for trial in found} == {0, 1}
     assert found[0].params["learning_rate"] == Classic().learning_rate
-    assert f"Done: 2 trials complete, 0 pruned, {len(found) - 2} lost." in out
+    assert f"Done. Trials: 2 complete, 0 pruned, {len(found) - 2} lost." in out
 
 
 def again(out):
@@ -321,7 +322,7 @@ def test_an_unpromising_trial_is_pruned_and_the_best_is_compared():
     out = finished(started("--trials", 6, "--compare-seeds", 1, "--jobs", 2))
     last = trials()[5]
     assert last.state == TrialState.PRUNED and milestones(6000)[2] <= last.last_step < 6000
-    assert "trial 5: pruned (mean score -" in out and "Done: 5 trials complete, 1 pruned, 0 lost." in out
+    assert "trial 5: pruned (mean score -" in out and "Done. Trials: 5 complete, 1 pruned, 0 lost." in out
 
     found = json.loads(Path("s/results.json").read_text())
     assert found["best"]["trial"] == 4 and found["best"]["flags"] == {"learning_rate": 5e-4, "gamma": 0.99}
@@ -363,13 +364,11 @@ def test_seeds_take_turns_and_impossible_flags_are_pruned():
     assert first.state == TrialState.PRUNED and "no longer finite" in first.user_attrs["why"]
     assert last.state == TrialState.COMPLETE and list(last.intermediate_values) == milestones(5000)
     assert sorted(run.name for run in Path("s/trials/0001").glob("seed*")) == ["seed1001000", "seed1001001"]
-    assert "Done: 1 trials complete, 1 pruned, 0 lost." in out
+    assert "Done. Trials: 1 complete, 1 pruned, 0 lost." in out
 
 
 def session(*args):
     """The study as `pongrad tune` with these arguments makes it."""
-    from pongrad.tuning.session import Session
-
     tune = _command(["tune", *map(str, args)])
     return Session(tune, read(tune.space, tune.base, set()))._study
 
@@ -419,7 +418,7 @@ def test_two_processes_share_a_study_through_postgresql(postgresql):
     ran = [[path.name for path in Path(part).glob("s/trials/*")] for part in ("a", "b")]
     assert sorted(ran[0] + ran[1]) == ["0000", "0001", "0002"]
     for part, output in zip(("a", "b"), outputs, strict=True):
-        assert "Done: 3 trials complete, 0 pruned, 0 lost." in output
+        assert "Done. Trials: 3 complete, 0 pruned, 0 lost." in output
         assert len(json.loads(Path(part, "s/results.json").read_text())["trials"]) == 3
     with pytest.raises(UserError, match="another --frames"):
         shared(postgresql)

@@ -116,6 +116,7 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
         from matplotlib import pyplot
 
         pyplot.switch_backend("agg")
+        pyplot.rcParams.update({"text.parse_math": True, "savefig.bbox": "tight"})  # until own_style ends
         from optuna.visualization import matplotlib as pictures
 
         drawn = []
@@ -131,7 +132,6 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
                 continue
             finally:
                 figure = pyplot.gcf()
-            figure.set_size_inches(max(6.4, figure.get_figwidth()), max(4.8, figure.get_figheight()))
             out = folder / f"{name}.png"
             plots.save(figure, out, dpi=110)
             drawn.append(out)
@@ -150,7 +150,7 @@ def write(found: dict[str, Any], folder: Path, known: Reference, pictures: Itera
     """
     best, states = found["best"], [trial["state"] for trial in found["trials"]]
     lines = [
-        f"Done: {states.count('complete')} trials complete, {states.count('pruned')} pruned, "
+        f"Done. Trials: {states.count('complete')} complete, {states.count('pruned')} pruned, "
         f"{states.count('lost')} lost.",
         f"The best is trial {best['trial']}: mean score {known.written(best['mean_score'])} over "
         f"{found['frames']:,} frames.",

@@ -5,7 +5,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FrozenTrial
 
 from pongrad.games.scores import reference
@@ -16,9 +21,9 @@ from pongrad.tuning import report
 from pongrad.tuning.objective import milestones
 from pongrad.tuning.panel import Panel
 from pongrad.tuning.search import Search
-from pongrad.tuning.space import Space, description, start, values
+from pongrad.tuning.space import Space, description, encoded, start, values
 from pongrad.tuning.storage import Storage, sqlite
-from pongrad.tuning.study import SharedStudy, best_of, distributions
+from pongrad.tuning.study import SharedStudy, best_of
 
 if TYPE_CHECKING:
     from pongrad.tuning.command import Tune
@@ -75,8 +80,8 @@ class Session:
         tune, known = self._tune, reference(self._base.environment)
         with Panel(known, self._base) as panel:
             panel.say(
-                f"tuning {self._base.environment}, recipe {tune.recipe}: {tune.trials} trials of "
-                f"{tune.frames:,} frames; study {self._study.name} in {self._storage.shown}, "
+                f"tuning {self._base.environment}, recipe {tune.recipe}, {tune.trials} x {tune.frames:,} "
+                f"frames; study {self._study.name} in {self._storage.shown}, "
                 f"folder {self._folder}"
             )
             panel.begin("search")
@@ -148,3 +153,17 @@ class Session:
         self, name: str, settings: dict[str, Any], space: dict[str, Any], pruner: optuna.pruners.BasePruner
     ) -> SharedStudy:
         return SharedStudy(self._storage, name, {**self._settings, **settings}, space, pruner)
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """The search space as Optuna has it."""
+    found: dict[str, BaseDistribution] = {}
+    for name, each in space.items():
+        if each.choices:
+            found[name] = CategoricalDistribution([encoded(choice) for choice in each.choices])
+        elif each.whole:
+            step = int(each.step or 1)
+            found[name] = IntDistribution(int(each.low), int(each.high), log=each.log, step=step)
+        else:
+            found[name] = FloatDistribution(each.low, each.high, log=each.log, step=each.step)
+    return found

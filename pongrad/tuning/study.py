@@ -14,18 +14,12 @@ from typing import Any
 
 import optuna
 import psutil
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from pongrad.ground.arguments import flag
 from pongrad.ground.errors import UserError
-from pongrad.tuning.space import Space, encoded
 from pongrad.tuning.storage import Storage
 
 SECONDS_BETWEEN_BEATS = 10.0
@@ -67,7 +61,7 @@ class SharedStudy:
             name: what the processes that share it call it.
             settings: what must be the same for all of its trials.
             distributions: the search space.
-            pruner: tells which trials are not worth going on with.
+            pruner: tells which trials do too badly to continue.
 
         Raises:
             UserError: the storage cannot be used, or its study of that name has other settings.
@@ -138,7 +132,7 @@ class SharedStudy:
         return mean is None or self._change(lambda: trial.report(mean, frames))
 
     def should_prune(self, trial: optuna.Trial) -> bool:
-        """Whether a trial is not worth going on with."""
+        """Whether a trial does too badly to continue."""
         with self._storage.errors():
             return trial.should_prune()
 
@@ -228,20 +222,6 @@ def best_of(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
     """The best of the trials that have not been pruned, the first of equal ones; None if there is none."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return max(complete, key=lambda trial: trial.value or 0.0, default=None)
-
-
-def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """The search space as Optuna has it."""
-    found: dict[str, BaseDistribution] = {}
-    for name, each in space.items():
-        if each.choices:
-            found[name] = CategoricalDistribution([encoded(choice) for choice in each.choices])
-        elif each.whole:
-            step = int(each.step or 1)
-            found[name] = IntDistribution(int(each.low), int(each.high), log=each.log, step=step)
-        else:
-            found[name] = FloatDistribution(each.low, each.high, log=each.log, step=each.step)
-    return found
 
 
 def _machine() -> str:
