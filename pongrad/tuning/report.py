@@ -157,8 +157,8 @@ def write(found: dict[str, Any], folder: Path, known: Reference, pictures: Itera
     ]
     if comparison := found["comparison"]:
         sides = (f"{_with_error(comparison[side], known)} with {words}" for side, words in _SIDES.items())
-        seeds = len(comparison["seeds"])
-        lines.append(f"On {seeds} seeds that no trial had: {', '.join(sides)}: {verdict(comparison)}.")
+        seeds = ", ".join(map(str, comparison["seeds"]))
+        lines.append(f"On seeds that no trial had ({seeds}): {', '.join(sides)}: {verdict(comparison)}.")
     files = {
         "train with them": best["command"],
         "all trials": f"{folder}/results.md, {folder}/results.json",

@@ -93,9 +93,7 @@ class Session:
             if ended and best is None:
                 raise UserError(f"no trial has played all its frames: see log.txt in {self._folder}/trials/*")
             if ended and best and tune.compare_seeds:
-                panel.say(
-                    f"comparing trial {best.number} with the defaults, on {tune.compare_seeds} seeds each"
-                )
+                panel.say(f"comparing trial {best.number} with the defaults; seeds: {tune.compare_seeds}")
                 panel.begin("comparison")
                 ended, compared = self._compare(best, panel, stopped)
             if not ended:
