@@ -13,8 +13,6 @@ from pongrad.ground.arguments import flag
 from pongrad.ground.commands import command
 from pongrad.ground.errors import UserError
 from pongrad.learning.recipes import OF_THE_SESSION, PONG, Fast, Recipe
-from pongrad.playing.processes import check_may_start_processes
-from pongrad.runs.training import Stopping
 from pongrad.tuning import space as spaces
 
 NOT_FIXED = {"seed", "workers", "minutes", "until", *OF_THE_SESSION}
@@ -70,6 +68,10 @@ class Tune:
         """
         if importlib.util.find_spec("optuna") is None:
             raise UserError("tune needs Optuna: pip install '.[tune]'")
+        # Every command imports this module: what only tuning needs is imported here.
+        from pongrad.playing.processes import check_may_start_processes
+        from pongrad.runs.training import Stopping
+
         self._check()
         check_may_start_processes()
         space = spaces.read(self.space, self.base, set(self.fixed))
