@@ -2,6 +2,7 @@
 
     python benchmarks/games.py                # a night on two cores; goes on where it was stopped
     python benchmarks/games.py ALE/Breakout-v5 --frames 2000000 --seeds 171
+    python benchmarks/games.py --network conv # the same with convolutions: games-conv.json
     python benchmarks/games.py --speed        # half a minute a game, alone on the machine: frames/s, memory
     python benchmarks/games.py --peer         # Stable-Baselines3's PPO, as long as 10 million frames take
 
@@ -39,7 +40,7 @@ GAMES = tuple(
 SEEDS = (171, 172)
 FRAMES = (2_000_000, 10_000_000)
 EVALUATED_GAMES = 30
-RESULTS = Path(__file__).with_name("results") / "games.json"
+RESULTS = Path(__file__).with_name("results")
 
 
 class Results:
@@ -62,13 +63,19 @@ class Results:
         return what in self.known.get(game, {})
 
 
-def learn(game: str, seed: int, frames: int, runs: Path, results: Results) -> None:
+def suffix(network: str) -> str:
+    """What the names of the results of a network end with."""
+    return "" if network == "sparse" else f"-{network}"
+
+
+def learn(game: str, network: str, seed: int, frames: int, runs: Path, results: Results) -> None:
     """Bring one run so far, and evaluate its best agent."""
     what = f"seed {seed}, {frames} frames"
     if results.has(game, what):
         return
-    folder = runs / f"{game.split('/')[-1]}-{seed}"
-    train(folder, "--game", game, "--seed", str(seed), "--frames", str(frames), "--workers", "1")
+    folder = runs / f"{game.split('/')[-1]}-{seed}{suffix(network)}"
+    flags = "--game", game, "--network", network, "--seed", str(seed), "--frames", str(frames)
+    train(folder, *flags, "--workers", "1")
     line = RunFolder(folder).metrics()[-1]
     if line["frames"] < frames:
         raise SystemExit(f"{folder} was stopped after {line['frames']} frames")
@@ -79,11 +86,11 @@ def learn(game: str, seed: int, frames: int, runs: Path, results: Results) -> No
     results.note(game, what, {**kept, "last_100_in_training": line["mean_score_100"]})
 
 
-def speed(game: str, results: Results) -> None:
+def speed(game: str, network: str, results: Results) -> None:
     """Frames a second and memory while training on all cores, in the second half of half a minute."""
     with TemporaryDirectory() as name, peak_rss() as peak:
         folder = Path(name) / "run"
-        train(folder, "--game", game, "--minutes", "0.6")
+        train(folder, "--game", game, "--network", network, "--minutes", "0.6")
         lines = RunFolder(folder).metrics()
     first, last = next(line for line in lines if line["seconds"] > lines[-1]["seconds"] / 2), lines[-1]
     rate = (last["frames"] - first["frames"]) / (last["seconds"] - first["seconds"])
@@ -143,15 +150,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--frames", type=int, nargs="+", default=FRAMES)
     parser.add_argument("--runs", type=Path, default=Path("runs/games"), help="folder of the runs")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="results, as JSON")
+    parser.add_argument("--network", choices=("sparse", "conv"), default="sparse")
+    parser.add_argument("--out", type=Path, help="results, as JSON (default: games.json or games-conv.json)")
     parser.add_argument("--published", type=Path, help="CSV with game, ppo_2M, ppo_10M and dreamerv3_10M")
     parser.add_argument("--speed", action="store_true", help="measure frames/s and memory instead")
     parser.add_argument("--peer", action="store_true", help="have Stable-Baselines3 learn instead")
     options = parser.parse_args()
-    results = Results(options.out)
+    out: Path = options.out or RESULTS / f"games{suffix(options.network)}.json"
+    results = Results(out)
     if options.speed:
         for game in options.games:
-            speed(game, results)
+            speed(game, options.network, results)
     elif options.peer:
         assert find_spec("stable_baselines3"), "pip install '.[peers]'"
         for game in options.games:
@@ -161,7 +170,8 @@ def main() -> None:
         with ThreadPoolExecutor(2) as pool:
             runs = itertools.product(sorted(options.frames), options.seeds, options.games)
             waiting = [
-                pool.submit(learn, game, seed, frames, options.runs, results) for frames, seed, game in runs
+                pool.submit(learn, game, options.network, seed, frames, options.runs, results)
+                for frames, seed, game in runs
             ]
             for run in waiting:
                 run.result()
@@ -169,7 +179,7 @@ def main() -> None:
     if options.published:
         with options.published.open() as file:
             published = {row["game"]: row for row in csv.DictReader(file)}
-    options.out.with_suffix(".md").write_text(table(results.known, published))
+    out.with_suffix(".md").write_text(table(results.known, published))
 
 
 if __name__ == "__main__":
