@@ -275,6 +275,25 @@ def test_what_was_played_from_saved_weights_and_games_is_what_would_have_been(em
             same_rollout(rollout, want)
 
 
+@pytest.mark.parametrize("network", ["sparse", "conv"])
+def test_an_update_names_the_rows_that_it_moves(network, emulator):
+    """No other row differs afterwards: workers are sent these alone."""
+    config = Fast(num_games=2, rollout_steps=16, num_hidden_layer_neurons=8, network=network)
+    agent = new_agent(config)
+    learner, games = new_learner(config, agent), first_games(config)
+    for number in range(2):
+        before = agent.copy().network.weights
+        places = play_on(agent, games, 16, 2, emulator).segments()
+        for rollout, _ in [place[0] for place in places]:
+            learner.add(rollout, terminated=False)
+        learner.update(number, 0)
+        for name, array in agent.network.weights.items():
+            differ = (array != before[name]).reshape(len(array), -1).any(1)
+            assert not differ[~learner.moved[name]].any() and differ.any()
+        games = next_games(places)
+    assert network == "conv" or learner.moved["W1"].mean() < 0.1
+
+
 def test_a_new_agent_is_undecided():
     config = Fast()
     agent = new_agent(config)

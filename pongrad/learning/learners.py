@@ -38,6 +38,10 @@ class Learner(Protocol):
     def state(self) -> dict[str, NDArray[Any]]:
         """What it remembers from update to update, the arrays themselves; a checkpoint keeps them."""
 
+    @property
+    def moved(self) -> dict[str, NDArray[np.bool_]]:
+        """Name -> bool [rows], the rows of the weights that the last update has moved; not named: any."""
+
     def add(self, rollout: Rollout, terminated: bool) -> None:
         """Take a segment of a game; `terminated`: whether the game has ended with it by its own rules."""
 

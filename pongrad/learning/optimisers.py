@@ -75,6 +75,7 @@ class LazyRMSProp(Optimiser):
         learning_rate: may be changed between steps.
         shares: name -> share of the learning rate for these weights, 1 unless given; may be changed too.
         state: t, and name -> c for the weights of each name.
+        moved: name -> bool [rows], the rows that have moved since it was last cleared.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class LazyRMSProp(Optimiser):
         super().__init__(weights, learning_rate, decay_rate, epsilon)
         self.state["t"] = np.zeros((), np.int64)
         self.shares: dict[str, float] = {}
+        self.moved = {name: np.zeros(len(array), np.bool_) for name, array in weights.items()}
 
     def step(self, gradients: Mapping[str, Array], active_rows: Mapping[str, NDArray[np.bool_]]) -> None:
         """Move the weights up their gradient, in place.
@@ -98,6 +100,7 @@ class LazyRMSProp(Optimiser):
         self.state["t"] += 1
         bias = 1 - self.decay_rate ** int(self.state["t"])
         for name, weights in self.weights.items():
+            self.moved[name] |= active_rows[name]
             number = weights.dtype.type  # so that no loop computes in more than the weights' precision
             _lazy_rmsprop(
                 weights,

@@ -92,6 +92,11 @@ class PPO:
         """What it remembers from update to update: the optimiser's state and, if any, `counts` of inputs."""
         return self.optimiser.state | ({"counts": self.novelty.counts} if self.novelty else {})
 
+    @property
+    def moved(self) -> dict[str, NDArray[np.bool_]]:
+        """Name -> bool [rows], the rows of the weights that the last update has moved."""
+        return {name: rows.copy() for name, rows in self.optimiser.moved.items()}
+
     def add(self, rollout: Rollout, terminated: bool) -> None:
         """Add a segment of a game; `terminated`: whether the game has ended with it by its own rules.
 
@@ -122,6 +127,8 @@ class PPO:
             inputs_on = max(len(batch.inputs.pixels) / len(batch.inputs), 1.0)
             self.optimiser.shares["W1"] = min(1.0, INPUTS_ON / inputs_on)
         rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
+        for rows in self.optimiser.moved.values():
+            rows[:] = False
         losses = []
         for _ in range(config.epochs):
             for steps in np.array_split(rng.permutation(len(batch.actions)), config.minibatches):

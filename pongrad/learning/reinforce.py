@@ -59,6 +59,11 @@ class Reinforce:
         """What it remembers from update to update: the optimiser's state."""
         return self.optimiser.state
 
+    @property
+    def moved(self) -> dict[str, NDArray[np.bool_]]:
+        """RMSProp moves all weights: nothing to name."""
+        return {}
+
     def add(self, game: Rollout, terminated: bool = True) -> None:
         """Add the gradient of one whole game to the batch; its last return ends with it either way."""
         p = policy.probability_up(self.network.forward(game.inputs)[:, 0])

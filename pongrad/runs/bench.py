@@ -164,7 +164,7 @@ class _Played:
             yield played
             if learner:
                 learner.update(number, 0)
-                self._shared.publish(self._agent.network.weights)
+                self._shared.publish(self._agent.network.weights, learner.moved)
 
     def rate(self, learning: bool) -> float:
         """Frames a second, playing as training does, with or without the learning."""
