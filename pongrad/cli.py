@@ -41,6 +41,8 @@ class Evaluate:
     """Seed of their random numbers, which training never uses."""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Processes that play."""
+    cluster: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = None
+    """Have them on a Ray cluster, as train does."""
     greedy: bool = False
     """Always play the likeliest action."""
     sample: bool = False
@@ -51,15 +53,17 @@ class Evaluate:
     def run(self) -> None:
         """Print a line a game and the result."""
         from pongrad.games.scores import reference, result
-        from pongrad.ground.system import cores
         from pongrad.network.agent import Agent
         from pongrad.playing.evaluation import evaluate
+        from pongrad.playing.workers import check_cluster
 
         if self.greedy and self.sample:
             raise UserError("--greedy and --sample exclude each other: give one of them")
         _at_least("games", self.games, 1)
         _at_least("seed", self.seed, 0)
         _at_least("workers", 1 if self.workers is None else self.workers, 1)
+        if self.cluster:
+            check_cluster(self.cluster)
         agent = Agent.load(self.agent)
         if self.greedy or self.sample:
             agent = replace(agent, greedy=self.greedy)
@@ -71,7 +75,7 @@ class Evaluate:
             if not self.json:
                 print(f"game {game.number + 1}: {result(game)}", flush=True)
 
-        outcome = evaluate(agent, self.games, self.seed, self.workers or cores(), show)
+        outcome = evaluate(agent, self.games, self.seed, self.workers, show, self.cluster)
         if self.json:
             print(json.dumps(outcome))
             return

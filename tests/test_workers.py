@@ -13,12 +13,12 @@ import pytest
 from hypothesis import strategies as st
 
 from pongrad.games.emulator import Emulator
-from pongrad.playing import workers
+from pongrad.playing import processes
 from pongrad.playing.play import play
-from pongrad.playing.processes import DEATHS, WorkersDied, spawn
+from pongrad.playing.processes import spawn
 from pongrad.playing.rollout import Rollout
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.workers import Interrupted, Workers
+from pongrad.playing.workers import DEATHS, Interrupted, Workers, WorkersDied
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +73,22 @@ def test_every_process_finds_the_newest_weights(real_games):
         assert pipe.recv() == (shared.version, k) == (3 + k, k)
     pipe.send(False)
     process.join()
+
+
+@hypothesis.given(data=st.data())
+def test_publishing_what_has_moved_publishes_everything(data, new_agent):
+    """Both sets are older than the newest by one or two publications, and rows may move again or not."""
+    agent = new_agent(hidden=(3,))
+    weights = agent.network.weights
+    shared = SharedAgent(agent)
+    for number in range(data.draw(st.integers(1, 6), "publications")):
+        moved = data.draw(st.lists(st.integers(0, 6399), max_size=5), "rows")
+        weights["W1"][moved] = number
+        weights["W2"] += 1
+        rows = np.isin(np.arange(6400), moved)
+        shared.publish(weights, data.draw(st.sampled_from([None, {"W1": rows}]), "what is said"))
+        for name, array in shared.agent(shared.version).network.weights.items():
+            np.testing.assert_array_equal(array, weights[name])
 
 
 def test_play_can_be_interrupted_and_taken_up_again(real_games, same_rollout):
@@ -145,7 +161,7 @@ def greet(agent, whom, emulator):
 
 
 def test_a_worker_that_never_ends_is_replaced(real_games, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "SECONDS_A_TASK", 0.5)
+    monkeypatch.setattr(processes, "SECONDS_A_TASK", 0.5)
     with Workers(SharedAgent(real_games.agent), 1) as team:
         with pytest.raises(WorkersDied, match=f"exit code -{signal.SIGPROF:d}"):
             team.ask(spin, [tmp_path / "log"])

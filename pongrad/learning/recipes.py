@@ -22,7 +22,7 @@ MOST_FILTERS = 1024
 
 OF_THE_PAGE = ("host", "port", "allow_host")
 
-OF_THE_SESSION = ("run", "resume", "live", *OF_THE_PAGE)
+OF_THE_SESSION = ("run", "resume", "live", "cluster", *OF_THE_PAGE)
 """Fields that a resumed run is given anew."""
 
 
@@ -43,6 +43,9 @@ class Recipe:
     """Seed of all random numbers: same seed, same agent, whatever the number of workers."""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Worker processes, which play the games."""
+    cluster: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = None
+    """Have the workers on a Ray cluster: HOST:PORT of one that this machine belongs to, or local for one that
+    starts here and ends with the run; see docs/cluster.md."""
     frames: Annotated[int, arg(metavar="N")]
     """Stop after so many frames (Atari games have 60 a second; elsewhere a step is a frame)."""
     minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None

@@ -8,6 +8,7 @@ from typing import Any
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.games.scores import reference
+from pongrad.ground.system import cores
 from pongrad.network.agent import Agent
 from pongrad.playing.shared import SharedAgent
 from pongrad.playing.workers import Workers
@@ -17,8 +18,9 @@ def evaluate(
     agent: Agent,
     games: int,
     seed: int,
-    workers: int,
+    workers: int | None,
     on_game: Callable[[Game], None] = lambda game: None,
+    cluster: str | None = None,
 ) -> dict[str, Any]:
     """Play fresh games, as the environment defines them.
 
@@ -26,8 +28,9 @@ def evaluate(
         agent: who plays, in its own way (`agent.greedy`).
         games: how many, at least 1.
         seed: what the games' randomness comes from; training never uses these streams.
-        workers: processes; the result does not depend on it.
+        workers: processes, None: one a core; the result does not depend on it.
         on_game: called with each finished game.
+        cluster: address of the Ray cluster where the workers are; None: here.
 
     Returns:
         game, games, mean_score, standard_error (of the mean, 0 for a single game), wins, losses (games above
@@ -36,7 +39,8 @@ def evaluate(
     scores: list[float] = []
     frames = 0
     shared = SharedAgent(agent)
-    with Workers(shared, min(workers, math.ceil(games / (shared.games_side_by_side or 1)))) as team:
+    most = math.ceil(games / (shared.games_side_by_side or 1))
+    with Workers(shared, min(workers or (most if cluster else cores()), most), cluster) as team:
         fresh = [Game(agent.game, seed, Purpose.EVALUATION, number) for number in range(games)]
         for game in team.finish_games(fresh):
             scores.append(game.score)

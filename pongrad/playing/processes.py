@@ -1,14 +1,14 @@
-"""The processes behind `Workers`: each does task after task, and is replaced by a new one when it dies."""
+"""Workers on this machine: processes that do task after task, and can be replaced by new ones."""
 
 import ast
+import contextlib
 import multiprocessing
 import os
 import sys
 import threading
 import traceback
-from collections import deque
-from collections.abc import Callable
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Sequence
+from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -17,9 +17,7 @@ from pongrad.games import environment
 from pongrad.ground.errors import UserError
 from pongrad.ground.system import is_being_started, limit_seconds, lower_priority, without_stop_signals
 from pongrad.playing.shared import CONTEXT, SharedAgent
-
-DEATHS = 3
-"""So many workers may die of one task before it is given up."""
+from pongrad.playing.team import WorkerDied
 
 SECONDS_A_TASK = 300.0
 """Of a processor: a task takes 0.1 to 2 s, and one that takes so long never ends. The worker dies of it."""
@@ -72,20 +70,15 @@ def _called_on_import() -> bool:
     return bool(at) and not isinstance(at[0], ast.If)
 
 
-class WorkersDied(UserError):
-    """One after the other, of the same task; the unfinished rollouts are gone, all else is as it was."""
-
-
-class Worker:
-    """One place in the team: a process, replaced by a new one when it dies."""
+class WorkerProcess:
+    """A worker on this machine; a task that comes when its process has ended starts a new one."""
 
     def __init__(self, name: str, args: tuple[Any, ...]) -> None:
         self._name = name
         self._args = args
         self._process: Any = None
         self._pipe: Any = None
-        self._tasks: deque[tuple[Any, ...]] = deque()  # given and not answered yet
-        self._deaths = 0  # since the last answer
+        self._tasks = 0  # given and not answered yet
 
     def start(self) -> None:
         """Start the process; it is ready when it is."""
@@ -97,11 +90,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process, whatever it is doing: it holds nothing that could be lost."""
-        self._tasks.clear()
-        self._deaths = 0
-        self._end()
-
-    def _end(self) -> None:
+        self._tasks = 0
         if self._process:
             self._process.kill()
             self._process.join()
@@ -110,58 +99,79 @@ class Worker:
 
     @property
     def pipe(self) -> Any:
-        """What to wait for until there are answers."""
+        """What to wait for until there is an answer, or it has died."""
         return self._pipe
 
-    def give(self, message: tuple[Any, ...]) -> None:
-        """Set it to a task, a function and its arguments; it comes after those it has."""
+    def give(self, weights: int, function: Callable[..., Any], *args: Any) -> None:
+        """Set it to a task: a function, its arguments, and the number of the weights to play with.
+
+        It comes after the tasks it has.
+        """
         if not self._tasks and not (self._process and self._process.is_alive()):
             self.kill()  # no death of this task, if it died before
             self.start()
-        self._tasks.append(message)
-        self._send(message)
+        self._tasks += 1
+        with contextlib.suppress(OSError):  # it has died since its last answer, as `answer` will find
+            self._pipe.send((weights, function, *args))
 
-    def answers(self) -> list[Any]:
-        """What came of the first task, waiting for it; nothing if it died and a new process does its tasks.
+    def answer(self) -> Any:
+        """What came of the first task, waiting for it.
 
         Raises:
-            WorkersDied: it died too often.
+            WorkerDied: it died before.
         """
         try:
             answer = self._pipe.recv()
         except (EOFError, OSError):
-            self._replace()
-            self._send(*self._tasks)
-            return []
-        self._tasks.popleft()
-        self._deaths = 0
-        return [answer]
+            self._process.join(1)
+            code = self._process.exitcode
+            if code == _UNGUARDED:
+                raise UserError(_GUARD) from None
+            raise WorkerDied(f"exit code {code}") from None
+        self._tasks -= 1
+        return answer
 
-    def _send(self, *messages: tuple[Any, ...]) -> None:
-        while True:
-            try:
-                for message in messages:
-                    self._pipe.send(message)
-                return
-            except OSError:  # it has died since its last answer
-                self._replace()
-                messages = tuple(self._tasks)
 
-    def _replace(self) -> None:
-        self._process.join(1)
-        code = self._process.exitcode
-        if code == _UNGUARDED:
-            raise UserError(_GUARD) from None
-        self._end()
-        self._deaths += 1
-        if self._deaths == DEATHS:
-            self.kill()  # and forget what it dies of
-            raise WorkersDied(
-                f"{DEATHS} workers died of the same games, the last with exit code {code}: free memory or "
-                "use fewer --workers; a training run is saved, go on with --resume (if they die again, "
-                "delete its newest checkpoint)"
-            )
-        self.start()
+class Processes:
+    """Worker processes on this machine."""
+
+    def __init__(self, shared: SharedAgent, count: int) -> None:
+        """Start them.
+
+        Args:
+            shared: who is to play.
+            count: how many processes.
+
+        Raises:
+            UserError: this process cannot start them.
+        """
+        check_may_start_processes()
+        self._workers = [WorkerProcess(f"pongrad-worker-{i}", (shared, SECONDS_A_TASK)) for i in range(count)]
+        try:
+            for worker in self._workers:
+                worker.start()
+        except UserError:
+            self.close()
+            raise
+
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        """All of them."""
+        return self._workers
+
+    def wait(self, busy: Sequence[Any], seconds: float) -> list[Any]:
+        """Those of the busy workers that have answered or died, waiting for one so many seconds."""
+        ready = connection.wait([worker.pipe for worker in busy], seconds)
+        return [worker for worker in busy if worker.pipe in ready]
+
+    def replace(self, worker: Any) -> None:
+        """End this worker's process, dead or at work; the next task starts another."""
+        worker.kill()
+
+    def close(self) -> None:
+        """End them all."""
+        for worker in self._workers:
+            worker.kill()
 
 
 def spawn(target: Callable[..., None], args: tuple[Any, ...], name: str) -> tuple[Any, Any]:

@@ -1,71 +1,95 @@
-"""Worker processes, one a core, that play pieces of games.
+"""Workers, one a core of this machine or of a cluster, that play pieces of games.
 
 A worker keeps nothing of a game: it gets a game's value and sends back the rollout and the value after.
-So a worker that dies loses nothing: another takes its place, and its piece is played again.
+So a worker that dies loses nothing: its piece is played again, by any other.
 """
 
+import importlib.util
 import itertools
+import re
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import wait
+from dataclasses import dataclass
 from typing import Any
 
 from pongrad.games.environment import Environment
 from pongrad.games.game import Game
 from pongrad.ground.errors import UserError
+from pongrad.ground.system import cores
 from pongrad.network.agent import Agent
 from pongrad.playing.play import play, play_on, play_without_rollouts
-from pongrad.playing.processes import SECONDS_A_TASK, Worker, check_may_start_processes
+from pongrad.playing.processes import Processes
 from pongrad.playing.rollout import Rollout, Segment, SerialisedRollouts, next_game
 from pongrad.playing.shared import SharedAgent
+from pongrad.playing.team import Team, Worker, WorkerDied
 
 PIECE = 500
 """Steps a worker plays before it hands the game back: 0.1 s, or 2 s of eight games side by side."""
 
+DEATHS = 3
+"""So many workers may die of one task before it is given up."""
 
-_Task = tuple[Any, int, tuple[Any, ...]]
-"""A key to know the answer by, the number of the weights to play with, and a function with its arguments."""
+
+SECONDS_TO_ANSWER = 5.0
+"""For the machine at a cluster's address."""
 
 
 class Interrupted(Exception):
     """Play was broken off on request; the unfinished rollouts are gone, everything else is as it was."""
 
 
-class Workers:
-    """A team of processes that play one agent; use it in a `with` statement."""
+class WorkersDied(UserError):
+    """One after the other, of the same task; the unfinished rollouts are gone, all else is as it was."""
 
-    def __init__(self, shared: SharedAgent, count: int) -> None:
-        """Start the processes.
+
+@dataclass
+class _Task:
+    """Something for a worker to do.
+
+    Attributes:
+        key: to know the answer by.
+        weights: the number of the weights to play with.
+        call: a function with its arguments.
+        deaths: workers that have died of it.
+    """
+
+    key: Any
+    weights: int
+    call: tuple[Any, ...]
+    deaths: int = 0
+
+
+class Workers:
+    """A team of workers that play one agent; use it in a `with` statement."""
+
+    def __init__(self, shared: SharedAgent, count: int | None, cluster: str | None = None) -> None:
+        """Start the workers.
 
         Args:
             shared: who is to play, with weights that may be published meanwhile.
-            count: how many processes.
+            count: how many; None: one a core.
+            cluster: address of the Ray cluster where they are, see `cluster.Cluster`; None: here.
 
         Raises:
-            UserError: this process cannot start them.
+            UserError: they cannot be started.
         """
-        check_may_start_processes()
         self._shared = shared
-        self._team = [Worker(f"pongrad-worker-{i}", (shared, SECONDS_A_TASK)) for i in range(count)]
-        try:
-            for worker in self._team:
-                worker.start()
-        except UserError:
-            self.__exit__()
-            raise
+        self._team: Team = (
+            _cluster(cluster, shared, count) if cluster else Processes(shared, count or cores())
+        )
 
     def __repr__(self) -> str:
-        return f"Workers({len(self._team)} processes, {self._shared})"
+        return f"Workers({len(self)} of {self._shared})"
 
     def __len__(self) -> int:
-        return len(self._team)
+        return len(self._team.workers)
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._team:
-            worker.kill()
+        self._team.close()
 
     def collect_episodes(
         self, games: Sequence[Game], stopping: Callable[[], bool] = lambda: False
@@ -129,12 +153,12 @@ class Workers:
         weights = self._shared.version
 
         def next_piece() -> _Task | None:
-            begun = [group for group in groups if not all(i in done for i in group)][: 2 * len(self._team)]
+            begun = [group for group in groups if not all(i in done for i in group)][: 2 * max(1, len(self))]
             ready = [places for group in begun if (places := [i for i in group if i in waiting])]
             if not ready:
                 return None
             places = min(ready, key=lambda places: (min(waiting[i].step for i in places), places))
-            return places, weights, (function, [waiting.pop(i) for i in places], PIECE)
+            return _Task(places, weights, (function, [waiting.pop(i) for i in places], PIECE))
 
         def take(places: list[int], answer: tuple[Sequence[Any], list[Game]]) -> None:
             for i, rollout, game in zip(places, *answer, strict=True):
@@ -181,13 +205,13 @@ class Workers:
         dealt = out = 0  # places dealt, and times yielded
         played: dict[int, list[Segment]] = {}
         side_by_side = self._shared.games_side_by_side
-        most = side_by_side or max(1, len(games) // (2 * len(self._team)))
 
         def next_batch() -> _Task | None:
             nonlocal dealt
             time, first = divmod(dealt, len(games))
             if time == times or time > out + 1:
                 return None
+            most = side_by_side or max(1, len(games) // (2 * max(1, len(self))))
             places = range(dealt, dealt + min(most, len(games) - first))
             if time > out:  # these have still to be played on from
                 ready = len(list(itertools.takewhile(lambda place: place - len(games) in played, places)))
@@ -196,7 +220,7 @@ class Workers:
                 return None
             dealt = places.stop
             batch = [games[place % len(games)] for place in places]
-            return places, behind + time, (play_on, batch, steps, len(games))
+            return _Task(places, behind + time, (play_on, batch, steps, len(games)))
 
         def take(places: range, answer: SerialisedRollouts) -> None:
             for place, segments in zip(places, answer.segments(), strict=True):
@@ -213,7 +237,7 @@ class Workers:
 
     def _deal(
         self,
-        next_task: Callable[[], "_Task | None"],
+        next_task: Callable[[], _Task | None],
         take: Callable[[Any, Any], None],
         stopping: Callable[[], bool] = lambda: False,
         ahead: int = 0,
@@ -229,29 +253,37 @@ class Workers:
         Yields:
             Whenever answers have been taken and new tasks given.
         """
-        playing: dict[Worker, deque[Any]] = {worker: deque() for worker in self._team}
+        playing: dict[Worker, deque[_Task]] = {}
+        again: deque[_Task] = deque()  # whose workers have died
         try:
             while True:
+                workers = self._team.workers
                 for most in range(ahead + 1):
-                    for worker, keys in playing.items():
-                        if len(keys) == most and (task := next_task()):
-                            key, weights, message = task
-                            keys.append(key)
-                            worker.give((weights, *message))
+                    for worker in workers:
+                        tasks = playing.setdefault(worker, deque())
+                        if len(tasks) == most and (task := again.popleft() if again else next_task()):
+                            tasks.append(task)
+                            worker.give(task.weights, *task.call)
                 yield
-                busy = [worker for worker, keys in playing.items() if keys]
-                if not busy:
+                busy = [worker for worker, tasks in playing.items() if tasks]
+                if workers and not busy:
                     return
-                ready = wait([worker.pipe for worker in busy], 0.1)
-                for worker in [worker for worker in busy if worker.pipe in ready]:
-                    for answer in worker.answers():
-                        take(playing[worker].popleft(), _result(answer))
+                for worker in self._team.wait(busy, 0.1):
+                    try:
+                        answer = worker.answer()
+                    except WorkerDied as death:
+                        tasks = playing.pop(worker)
+                        self._team.replace(worker)
+                        _count_death(tasks[0], death)
+                        again.extend(tasks)
+                    else:
+                        take(playing[worker].popleft().key, _result(answer))
                 if stopping():
                     raise Interrupted
         finally:
-            for worker, keys in playing.items():
-                if keys:  # its answer is no longer wanted
-                    worker.kill()
+            for worker, tasks in playing.items():
+                if tasks:  # their answers are no longer wanted
+                    self._team.replace(worker)
 
     def validate_states(self, games: Sequence[Game]) -> None:
         """Let a worker restore games that come from a file.
@@ -268,11 +300,48 @@ class Workers:
         As `map` does, it takes one of `args` from each of `shares`: the first worker gets their first items.
         """
         everything = list(zip(*shares, strict=True)) or [()]
-        tasks = iter([(i, self._shared.version, (function, *args)) for i, args in enumerate(everything)])
+        weights = self._shared.version
+        tasks = iter([_Task(i, weights, (function, *args)) for i, args in enumerate(everything)])
         answers: dict[int, Any] = {}
         for _ in self._deal(lambda: next(tasks, None), answers.__setitem__):
             pass
         return [answers[i] for i in range(len(everything))]
+
+
+def check_cluster(address: str) -> None:
+    """Find out, before anything is made, whether there may be a cluster at this address.
+
+    Raises:
+        UserError: Ray is not installed, it is no address, or nothing answers there.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("--cluster needs Ray: pip install '.[cluster]'")
+    if address == "local":
+        return
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"[\w.-]+", host) or not re.fullmatch(r"\d{1,5}", port):
+        raise UserError(f"--cluster must be local, or HOST:PORT as ray start --head prints it, not {address}")
+    try:
+        socket.create_connection((host, int(port)), SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"no Ray cluster answers at {address}: start one with ray start --head") from error
+
+
+def _cluster(address: str, shared: SharedAgent, count: int | None) -> Team:
+    check_cluster(address)
+    from pongrad.playing.cluster import Cluster  # only here: Ray is an extra, and slow to import
+
+    return Cluster(shared, address, count)
+
+
+def _count_death(task: _Task, death: WorkerDied) -> None:
+    task.deaths += 1
+    if task.deaths == DEATHS:
+        raise WorkersDied(
+            f"{DEATHS} workers died of the same games, the last with {death}: free memory or "
+            "use fewer --workers; a training run is saved, go on with --resume (if they die again, "
+            "delete its newest checkpoint)"
+        )
 
 
 def _result(answer: Any) -> Any:

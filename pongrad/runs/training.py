@@ -25,10 +25,9 @@ from pongrad.ground.system import STOP_SIGNALS, cores, end_at_once
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
 from pongrad.learning.recipes import Recipe
 from pongrad.network.agent import Agent
-from pongrad.playing.processes import WorkersDied
 from pongrad.playing.rollout import Segment
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.workers import Interrupted, Workers
+from pongrad.playing.workers import Interrupted, Workers, WorkersDied, check_cluster
 from pongrad.runs.checkpoint import Checkpoint, Progress
 from pongrad.runs.folder import RunFolder
 from pongrad.runs.stages import Stages
@@ -111,6 +110,8 @@ class Training:
     ) -> None:
         config.check()
         environment.action_names(config.environment)  # refuses a game before there is a folder
+        if config.cluster:
+            check_cluster(config.cluster)
         self.config = config
         self.workers = config.workers or cores()
         if config.resume:
@@ -157,7 +158,7 @@ class Training:
         Raises:
             UserError: see `views.training_view.train`.
         """
-        with Workers(self.shared, self.workers) as workers:
+        with Workers(self.shared, self.config.workers, self.config.cluster) as workers:
             if self._saved is not None:
                 self._validate_states(workers)
             with new_view(self.folder, self.config, self.shared) as view:
@@ -169,6 +170,7 @@ class Training:
         play = play_for(self.learner, self.config, workers, self.games, stopping=stopping.asked)
         with contextlib.closing(play):
             while not (died or self._enough() or stopping.asked()):
+                self.workers = max(1, len(workers))  # in a cluster some may come and go
                 try:
                     self._one_update(play, view)
                 except Interrupted:
@@ -200,7 +202,7 @@ class Training:
         with np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
             played = next(play)
             losses = self.learner.update(progress.update, progress.frames)
-            self.shared.publish(self.agent.network.weights)
+            self.shared.publish(self.agent.network.weights, self.learner.moved)
         if not all(map(math.isfinite, losses.values())):
             raise self._not_finite("the losses")
         rollouts = [rollout for segments in played for rollout, _ in segments]

@@ -41,6 +41,8 @@ class Tune:
     """Trainings of a trial, each with another seed; what counts is their mean."""
     jobs: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Trials side by side, each with one worker process."""
+    cluster: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = None
+    """Have the trials' workers on a Ray cluster, as train does; --jobs says how many."""
     study: Annotated[
         Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/tune-GAME-RECIPE)")
     ] = None
@@ -94,6 +96,8 @@ class Tune:
         for name in ("seeds", "compare_seeds"):
             if getattr(self, name) > MOST_SEEDS:
                 raise UserError(f"{flag(name)} must be {MOST_SEEDS} or fewer")
+        if self.cluster == "local":
+            raise UserError("--cluster local is what tune does without --cluster: trials on all cores here")
         self.base.check()
         environment.action_names(self.base.environment)  # refuses a game before there is a folder
 

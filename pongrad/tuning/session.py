@@ -52,7 +52,7 @@ class Session:
         """
         self._tune = tune
         self._space = space
-        self._base = replace(tune.base, frames=tune.frames)
+        self._base = replace(tune.base, frames=tune.frames, cluster=tune.cluster)
         self._folder = tune.folder
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,8 @@ from pongrad.games.scores import reference
 from pongrad.ground.errors import UserError
 from pongrad.ground.system import without_stop_signals
 from pongrad.learning.recipes import Recipe
-from pongrad.playing.processes import WorkersDied
 from pongrad.playing.shared import CONTEXT, SharedAgent
+from pongrad.playing.workers import WorkersDied
 from pongrad.runs import training
 from pongrad.runs.checkpoint import Progress
 from pongrad.runs.folder import RunFolder

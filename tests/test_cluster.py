@@ -1,0 +1,186 @@
+"""A Ray cluster of three nodes on this machine plays what local workers play, whatever dies or joins."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from pongrad import Fast
+from pongrad.ground.errors import UserError
+from pongrad.learning.learners import first_games, new_agent, new_learner, play_for
+from pongrad.playing import cluster as clusters
+from pongrad.playing.shared import SharedAgent
+from pongrad.playing.workers import Workers, check_cluster
+from pongrad.runs.folder import RunFolder
+
+FLAGS = ["--num-games", "8", "--rollout-steps", "32"]
+CONFIG = Fast(num_games=8, rollout_steps=32, seed=7)
+FRAMES = 60_000
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Three nodes of one core."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def until(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "still waiting"
+        time.sleep(0.05)
+
+
+def kill_node(node):
+    """kill -9 of all that runs on it, as if its machine had gone."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    for process in (*raylet.children(recursive=True), raylet):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def learn(updates, cluster=None, count=None, between=lambda number, workers: None):
+    """Learn with these workers; returns the weights."""
+    agent = new_agent(CONFIG)
+    learner, shared = new_learner(CONFIG, agent), SharedAgent(agent)
+    with Workers(shared, count, cluster) as workers:
+        for number, _ in enumerate(play_for(learner, CONFIG, workers, first_games(CONFIG), updates)):
+            learner.update(number, 0)
+            shared.publish(agent.network.weights, learner.moved)
+            between(number, workers)
+    return {name: array.copy() for name, array in agent.network.weights.items()}
+
+
+def test_a_node_is_killed_and_another_joins_and_the_same_is_learned(cluster):
+    sizes = []
+
+    def between(number, workers):
+        if number == 5:
+            kill_node(doomed)
+        if number == 15:
+            cluster.add_node(num_cpus=1)
+        if number in (3, 10, 20):
+            wanted = 2 if number == 10 else 3
+            until(lambda: (workers._team.wait([], 0.1), len(workers) == wanted)[1])
+        sizes.append(len(workers))
+
+    doomed = next(iter(cluster.worker_nodes))
+    here = learn(30, count=2)
+    there = learn(30, cluster.address, between=between)
+    for name, array in here.items():
+        assert array.tobytes() == there[name].tobytes()
+    assert (sizes[3], sizes[10], sizes[-1]) == (3, 2, 3)
+
+
+def _session(process):
+    with contextlib.suppress(OSError, psutil.Error):
+        return os.getsid(process.pid)
+
+
+def command(*args):
+    return [sys.executable, "-m", "pongrad", *map(str, args)]
+
+
+def train(folder, *args):
+    done = subprocess.run(
+        command("train", *FLAGS, "--run", folder, "--frames", FRAMES, *args), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def files(folder):
+    checkpoint = RunFolder(folder).load_checkpoint()
+    return (folder / "best.safetensors").read_bytes(), checkpoint.weights["W1"].tobytes(), checkpoint.games
+
+
+def test_a_killed_driver_is_resumed_there_and_here(cluster, tmp_path):
+    train(tmp_path / "here")
+    address = ("--cluster", cluster.address)
+    line = command("train", *FLAGS, "--run", tmp_path / "run", "--frames", 10 * FRAMES, *address)
+    driver = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+    until(lambda: RunFolder(tmp_path / "run").metrics())
+    driver.send_signal(signal.SIGTERM)  # saves a checkpoint
+    assert driver.wait(60) == 143
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    driver = subprocess.Popen(
+        [*line[:3], "train", "--run", tmp_path / "run", "--resume", *address], stdout=subprocess.DEVNULL
+    )
+    updates = len(RunFolder(tmp_path / "run").metrics())
+    until(lambda: len(RunFolder(tmp_path / "run").metrics()) > updates)
+    driver.kill()
+    driver.wait()
+    train(tmp_path / "run", "--resume", *address)
+    train(tmp_path / "copy", "--resume")
+    assert files(tmp_path / "here") == files(tmp_path / "run") == files(tmp_path / "copy")
+
+
+def test_ctrl_c_ends_a_local_cluster_and_loses_nothing(tmp_path):
+    """The terminal sends it to all processes at once; Ray's own must not end before the run is saved."""
+    line = command("train", *FLAGS, "--run", tmp_path / "run", "--cluster", "local")
+    driver = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    until(lambda: (tmp_path / "run").exists() and RunFolder(tmp_path / "run").metrics())
+    os.killpg(driver.pid, signal.SIGINT)
+    out, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130, err
+    assert b"--resume" in out
+    assert RunFolder(tmp_path / "run").load_checkpoint().progress.frames > 0
+    until(lambda: not [each for each in psutil.process_iter() if _session(each) == driver.pid])
+
+
+def test_evaluation_on_a_cluster_gives_the_same(cluster, agent_file):
+    line = command("evaluate", agent_file, "--games", 4, "--json")
+    here, there = (
+        subprocess.run([*line, *more], capture_output=True, text=True, check=True).stdout
+        for more in ([], ["--cluster", cluster.address])
+    )
+    assert json.loads(here) == json.loads(there)
+
+
+def test_a_node_with_other_versions_is_refused(cluster, monkeypatch):
+    monkeypatch.setattr(clusters, "versions", lambda: {**dict.fromkeys(clusters.SAME, "1"), "numpy": "0"})
+    with pytest.raises(UserError, match=r"a node of the cluster has .*numpy 2.* and here 0"):
+        learn(1, cluster.address)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"),
+        ("somewhere", "--cluster must be local, or HOST:PORT"),
+        ("ray://127.0.0.1:10001", "--cluster must be local, or HOST:PORT"),
+        ("127.0.0.1:99999", "no Ray cluster answers"),
+    ],
+)
+def test_an_address_without_a_cluster_is_one_line_and_leaves_no_folder(address, message, tmp_path):
+    line = command("train", "--run", tmp_path / "run", "--cluster", address)
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_else_needs_ray(tmp_path, monkeypatch):
+    """As where it is not installed: a run without it, and a line that says what to install."""
+    script = (
+        "import sys; sys.modules['ray'] = None\n"
+        "import pongrad.cli, pongrad.playing.workers, pongrad.tuning.session, pongrad.runs.training"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"--cluster needs Ray: pip install '\.\[cluster\]'"):
+        check_cluster("local")
