@@ -38,7 +38,7 @@ LOCAL_STORE = 512 * 2**20
 KEPT = 8
 """Publications that an actor may be behind and still be sent moved rows only."""
 
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS = 2.0
 """At the cluster's nodes."""
 
 SECONDS_TO_JOIN = 60.0
@@ -164,7 +164,7 @@ class Broadcast:
         return [self._all[number]]
 
     def _changes(self, number: int, moved_rows: Callable[[str, int], Any]) -> Moved:
-        weights = self._shared.agent(number).network.weights
+        weights = self._shared.weights(number)
         rows = {name: moved_rows(name, number) for name in weights}
         return {
             name: (..., array) if rows[name] is None else (np.flatnonzero(rows[name]), array[rows[name]])

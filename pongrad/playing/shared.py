@@ -67,7 +67,7 @@ class SharedAgent:
         """
         number = self.version + 1
         self._moved[number] = moved or {}
-        for name, array in self._views(number).items():
+        for name, array in self.weights(number).items():
             before, now = self.moved_rows(name, number - 1), self.moved_rows(name, number)
             if before is None or now is None:
                 array[...] = weights[name]
@@ -86,9 +86,10 @@ class SharedAgent:
 
     def agent(self, number: int) -> Agent:
         """The agent of the `number`-th weights published: they stay until two more have been."""
-        return Agent.from_description(self.description, self._views(number))
+        return Agent.from_description(self.description, self.weights(number))
 
-    def _views(self, number: int) -> dict[str, Array]:
+    def weights(self, number: int) -> dict[str, Array]:
+        """Those of this publication: they stay until two more have come."""
         views, offset = {}, number % 2 * self._size
         for name, shape, dtype in self.layout:
             views[name] = np.ndarray(shape, dtype, self._memory, offset)

@@ -1,0 +1,173 @@
+"""What a cluster costs and brings: throughput through Ray, bytes to each node, what holds back many cores.
+
+    python benchmarks/cluster.py    # 5 minutes, alone on the machine; needs pip install '.[cluster]'
+
+Pong is learned on two workers of this machine and on two of a local Ray cluster, in turns. Then one update's
+serial shares are measured, those that more cores do not make shorter, each alone in one process: learning,
+publishing the weights and putting what has moved into Ray's object store; and the processor time that the
+driver spends on a piece of one game, with 16 workers. From these follows a prediction:
+
+    frames/s(cores) = F / max(F / (cores r), L + B + P D)
+
+F frames an update, r frames/s of a core that only plays, L and B seconds to learn and to broadcast, P pieces
+an update of D seconds each. Playing goes on meanwhile, so the slower of the two decides.
+
+Results go to cluster.json, with tables in cluster.md beside it.
+"""
+
+import itertools
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from pongrad import Fast
+from pongrad.games import environment
+from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
+from pongrad.playing.cluster import Broadcast
+from pongrad.playing.play import play_on
+from pongrad.playing.shared import SharedAgent
+from pongrad.playing.workers import Workers
+
+RESULTS = Path(__file__).with_name("results") / "cluster.json"
+CONFIG = Fast(seed=7)
+WARM_UP, UPDATES, ROUNDS = 10, 60, 5
+CORES = 1, 2, 4, 8, 16, 64, 256
+MANY = 16
+WHERE = {"processes": None, "ray": "local"}
+
+
+def session(address: str | None, count: int, learning: bool) -> dict[str, float]:
+    """Frames/s of a training, always the same one, and the driver's processor time an update."""
+    agent = new_agent(CONFIG)
+    learner, shared = new_learner(CONFIG, agent), SharedAgent(agent)
+    with Workers(shared, count, address) as team:
+        while len(team) < count:
+            team._team.wait([], 0.1)  # the last actors are still starting
+        given = learner if learning else None
+        frames = 0
+        for number, played in enumerate(
+            play_for(given, CONFIG, team, first_games(CONFIG), WARM_UP + UPDATES)
+        ):
+            if learning:
+                learner.update(number, 0)
+                shared.publish(agent.network.weights, learner.moved)
+            if number >= WARM_UP:
+                frames += sum(rollout.frames for place in played for rollout, _ in place)
+            if number == WARM_UP - 1:
+                start, cpu = time.perf_counter(), time.process_time()
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return {"frames_per_second": frames / seconds, "driver_seconds_an_update": cpu / UPDATES}
+
+
+def serial_shares() -> dict[str, float]:
+    """Medians of an update's parts, each alone in this process; bytes of the weights."""
+    agent = new_agent(CONFIG)
+    learner, shared = new_learner(CONFIG, agent), SharedAgent(agent)
+    news, emulator, games = Broadcast(shared), environment.make(CONFIG.game), first_games(CONFIG)
+    rounds: list[dict[str, float]] = []
+    for number in range(WARM_UP + UPDATES):
+        times = [time.perf_counter()]
+        places = play_on(agent, games, CONFIG.rollout_steps, len(games), emulator).segments()
+        times.append(time.perf_counter())
+        segments = list(itertools.chain(*places))
+        for rollout, game in segments:
+            learner.add(rollout, game.terminated)
+        learner.update(number, 0)
+        times.append(time.perf_counter())
+        shared.publish(agent.network.weights, learner.moved)
+        times.append(time.perf_counter())
+        news.since(shared.version - 1, shared.version)
+        times.append(time.perf_counter())
+        play, learn, publish, put = (b - a for a, b in itertools.pairwise(times))
+        frames = sum(rollout.frames for rollout, _ in segments)
+        moved = learner.moved
+        sent = sum(
+            array[moved[name]].nbytes + 8 * int(moved[name].sum())
+            for name, array in agent.network.weights.items()
+        )
+        rounds.append(
+            {
+                "frames": frames,
+                "play_frames_per_second": frames / play,
+                "learn_seconds": learn,
+                "publish_seconds": publish,
+                "put_seconds": put,
+                "moved_bytes": sent,
+            }
+        )
+        games = next_games(places)
+    medians = {key: statistics.median(each[key] for each in rounds[WARM_UP:]) for key in rounds[0]}
+    return {**medians, "all_bytes": sum(array.nbytes for array in agent.network.weights.values())}
+
+
+def predicted(result: dict[str, Any], cores: int) -> dict[str, float]:
+    """Frames/s of so many cores, and what the playing and the serial part would each allow."""
+    shares = result["serial"]
+    playing = cores * shares["play_frames_per_second"]
+    pieces = min(CONFIG.num_games, 2 * cores)
+    driver = pieces * result["driver_seconds_a_piece"]["ray"]
+    serial = shares["learn_seconds"] + shares["publish_seconds"] + shares["put_seconds"] + driver
+    return {"playing": playing, "learning": shares["frames"] / serial}
+
+
+def tables(result: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    shares, rates = result["serial"], result["frames_per_second"]
+    lines = [
+        "| two workers | frames/s, median |",
+        "|---|---|",
+        *(f"| {name} | {statistics.median(rates[name]):,.0f} |" for name in WHERE),
+        f"| ray / processes, median of {ROUNDS} pairs | {result['ratio']:.2f} |",
+        "",
+        "| an update | |",
+        "|---|---|",
+        f"| frames | {shares['frames']:,.0f} |",
+        f"| a core that only plays | {shares['play_frames_per_second']:,.0f} frames/s |",
+        *(
+            f"| {what} | {1000 * shares[f'{key}_seconds']:.1f} ms |"
+            for what, key in (("learning", "learn"), ("publishing", "publish"), ("putting", "put"))
+        ),
+        *(
+            f"| the driver's work for a piece, {name} | {1000 * seconds:.2f} ms |"
+            for name, seconds in result["driver_seconds_a_piece"].items()
+        ),
+        f"| weights to each node, all | {shares['all_bytes'] / 1e6:.1f} MB |",
+        f"| weights to each node, what has moved | {shares['moved_bytes'] / 1e6:.1f} MB |",
+        "",
+        "| cores | frames/s that they play | that are learned from | predicted |",
+        "|---|---|---|---|",
+    ]
+    for cores in CORES:
+        each = predicted(result, cores)
+        row = each["playing"], each["learning"], min(each.values())
+        lines.append(f"| {cores} | {' | '.join(f'{value:,.0f}' for value in row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure everything, and write it down."""
+    rates: dict[str, list[float]] = {name: [] for name in WHERE}
+    for number in range(ROUNDS):
+        for name in list(WHERE)[:: 1 if number % 2 else -1]:
+            rates[name].append(session(WHERE[name], 2, learning=True)["frames_per_second"])
+            print(name, round(rates[name][-1]), flush=True)
+    ratio = statistics.median(b / a for a, b in zip(*rates.values(), strict=True))
+    driver = {
+        name: session(address, MANY, learning=False)["driver_seconds_an_update"] / CONFIG.num_games
+        for name, address in WHERE.items()
+    }
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    serial = serial_shares()
+    ray.shutdown()
+    result = {"frames_per_second": rates, "ratio": ratio, "driver_seconds_a_piece": driver, "serial": serial}
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    RESULTS.with_suffix(".md").write_text(tables(result))
+    print(tables(result))
+
+
+if __name__ == "__main__":
+    main()
