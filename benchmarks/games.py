@@ -114,15 +114,17 @@ def peer(game: str, results: Results) -> None:
 
 
 def table(known: dict[str, dict[str, Any]], published: dict[str, dict[str, str]]) -> str:
-    """The results as Markdown."""
-    rows = [
-        "| game | random | 2 M frames | 10 M frames | frames/s | memory | PPO, 2 M | PPO, 10 M "
-        "| DreamerV3, 10 M | Stable-Baselines3, same minutes |",
-        "|" + " --- |" * 10,
-    ]
+    """The results as Markdown, with a column for each number of frames that has been evaluated."""
+    keys = itertools.chain(*known.values())
+    counts = sorted({int(what.split()[2]) for what in keys if what.startswith("seed")})
+    millions = [f"{count / 1e6:g}M" for count in counts]
+    others = {f"ppo_{each}": f"PPO, {each}" for each in millions} | {"dreamerv3_10M": "DreamerV3, 10M"}
+    heads = ["game", "random", *(f"{each} frames" for each in millions), "frames/s", "memory"]
+    heads += [*others.values(), "Stable-Baselines3, same minutes"]
+    rows = [heads, ["---"] * len(heads)]
     for game, measured in sorted(known.items()):
         cells = [game, f"{reference(game).random:,g}"]
-        for count in FRAMES:
+        for count in counts:
             found = [
                 result
                 for what, result in sorted(measured.items())
@@ -133,12 +135,11 @@ def table(known: dict[str, dict[str, Any]], published: dict[str, dict[str, str]]
         rate = measured.get("speed")
         cells.append(f"{rate['frames_per_second']:,}" if rate else "-")
         cells.append(f"{rate['peak_bytes'] / 2**20:,.0f} MiB" if rate else "-")
-        other = published.get(game, {})
-        cells += [other.get(column, "-") for column in ("ppo_2M", "ppo_10M", "dreamerv3_10M")]
+        cells += [published.get(game, {}).get(column, "-") for column in others]
         sb3 = measured.get("sb3")
         cells.append(f"{sb3['mean_score_100']:,.1f} ({sb3['frames'] / 1e6:.2f} M frames)" if sb3 else "-")
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
+        rows.append(cells)
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def main() -> None:
@@ -152,7 +153,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/games"), help="folder of the runs")
     parser.add_argument("--network", choices=("sparse", "conv"), default="sparse")
     parser.add_argument("--out", type=Path, help="results, as JSON (default: games.json or games-conv.json)")
-    parser.add_argument("--published", type=Path, help="CSV with game, ppo_2M, ppo_10M and dreamerv3_10M")
+    parser.add_argument(
+        "--published", type=Path, help="CSV with game, ppo_2M, ppo_5M, ppo_10M, dreamerv3_10M"
+    )
     parser.add_argument("--speed", action="store_true", help="measure frames/s and memory instead")
     parser.add_argument("--peer", action="store_true", help="have Stable-Baselines3 learn instead")
     options = parser.parse_args()

@@ -141,7 +141,11 @@ def started_and_after_two_updates(run, folder, **how):
     raise AssertionError("it ended too early")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("run", "number", "code"),
+    [*((kind, signal.SIGINT, 130) for kind in RUNS), ("fast", signal.SIGTERM, 143)],
+    indirect=["run"],
+)
 def test_stopped_and_resumed_is_as_if_never_stopped(run, tmp_path, number, code):
     stopped = tmp_path / "run"
     process = started_and_after_two_updates(run, stopped)
@@ -195,6 +199,7 @@ def children(process):
     return [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
 
 
+@pytest.mark.parametrize("run", ["fast"], indirect=True)
 def test_a_run_outlives_its_workers(run, tmp_path):
     process = started_and_after_two_updates(run, tmp_path / "run")
     for worker in children(process):
@@ -245,6 +250,7 @@ def test_what_is_not_finite_is_never_written(tmp_path):
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
 
 
+@pytest.mark.parametrize("run", ["fast"], indirect=True)
 def test_a_finished_run_can_be_extended(run, tmp_path):
     """Resuming with a later end gives what the longer run would have given."""
     short = tmp_path / "short"
