@@ -7,10 +7,10 @@ serial shares are measured, those that more cores do not make shorter, each alon
 publishing the weights and putting what has moved into Ray's object store; and the processor time that the
 driver spends on a piece of one game, with 16 workers. From these follows a prediction:
 
-    frames/s(cores) = F / max(F / (cores r), L + B + P D)
+    S = L + B + P D,    frames/s(cores) = F / max((F / r + S) / cores, S)
 
-F frames an update, r frames/s of a core that only plays, L and B seconds to learn and to broadcast, P pieces
-an update of D seconds each. Playing goes on meanwhile, so the slower of the two decides.
+S serial seconds an update: L and B to learn and to broadcast, P pieces of D each; F frames an update, r
+frames/s of a core that only plays. All of it is work for the cores, and the serial part is one core's.
 
 Results go to cluster.json, with tables in cluster.md beside it.
 """
@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 
 from pongrad import Fast
@@ -48,6 +49,7 @@ def session(address: str | None, count: int, learning: bool) -> dict[str, float]
         while len(team) < count:
             team._team.wait([], 0.1)  # the last actors are still starting
         given = learner if learning else None
+        nothing = {name: np.zeros(len(array), np.bool_) for name, array in agent.network.weights.items()}
         frames = 0
         for number, played in enumerate(
             play_for(given, CONFIG, team, first_games(CONFIG), WARM_UP + UPDATES)
@@ -55,6 +57,8 @@ def session(address: str | None, count: int, learning: bool) -> dict[str, float]
             if learning:
                 learner.update(number, 0)
                 shared.publish(agent.network.weights, learner.moved)
+            else:
+                shared.publish(agent.network.weights, nothing)
             if number >= WARM_UP:
                 frames += sum(rollout.frames for place in played for rollout, _ in place)
             if number == WARM_UP - 1:
@@ -67,7 +71,7 @@ def serial_shares() -> dict[str, float]:
     """Medians of an update's parts, each alone in this process; bytes of the weights."""
     agent = new_agent(CONFIG)
     learner, shared = new_learner(CONFIG, agent), SharedAgent(agent)
-    news, emulator, games = Broadcast(shared), environment.make(CONFIG.game), first_games(CONFIG)
+    broadcast, emulator, games = Broadcast(shared), environment.make(CONFIG.game), first_games(CONFIG)
     rounds: list[dict[str, float]] = []
     for number in range(WARM_UP + UPDATES):
         times = [time.perf_counter()]
@@ -80,7 +84,7 @@ def serial_shares() -> dict[str, float]:
         times.append(time.perf_counter())
         shared.publish(agent.network.weights, learner.moved)
         times.append(time.perf_counter())
-        news.since(shared.version - 1, shared.version)
+        broadcast.updates(shared.version - 1, shared.version)
         times.append(time.perf_counter())
         play, learn, publish, put = (b - a for a, b in itertools.pairwise(times))
         frames = sum(rollout.frames for rollout, _ in segments)
@@ -105,13 +109,14 @@ def serial_shares() -> dict[str, float]:
 
 
 def predicted(result: dict[str, Any], cores: int) -> dict[str, float]:
-    """Frames/s of so many cores, and what the playing and the serial part would each allow."""
+    """Frames/s of so many cores, and what the work of all and the serial part would each allow."""
     shares = result["serial"]
-    playing = cores * shares["play_frames_per_second"]
     pieces = min(CONFIG.num_games, 2 * cores)
     driver = pieces * result["driver_seconds_a_piece"]["ray"]
     serial = shares["learn_seconds"] + shares["publish_seconds"] + shares["put_seconds"] + driver
-    return {"playing": playing, "learning": shares["frames"] / serial}
+    frames = shares["frames"]
+    work = frames / shares["play_frames_per_second"] + serial
+    return {"all": cores * frames / work, "serial": frames / serial}
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -138,12 +143,12 @@ def tables(result: dict[str, Any]) -> str:
         f"| weights to each node, all | {shares['all_bytes'] / 1e6:.1f} MB |",
         f"| weights to each node, what has moved | {shares['moved_bytes'] / 1e6:.1f} MB |",
         "",
-        "| cores | frames/s that they play | that are learned from | predicted |",
+        "| cores | frames/s that all cores have time for | that the serial part has time for | predicted |",
         "|---|---|---|---|",
     ]
     for cores in CORES:
         each = predicted(result, cores)
-        row = each["playing"], each["learning"], min(each.values())
+        row = each["all"], each["serial"], min(each.values())
         lines.append(f"| {cores} | {' | '.join(f'{value:,.0f}' for value in row)} |")
     return "\n".join(lines) + "\n"
 

@@ -25,6 +25,7 @@ from pongrad.ground.errors import UserError
 from pongrad.ground.system import quiet_at_a_second_interrupt
 from pongrad.learning.recipes import RECIPES, Fast, Recipe
 from pongrad.network.finding import check_run, find_agent
+from pongrad.playing.address import check_cluster
 from pongrad.tuning.command import Tune
 from pongrad.views.output import OUTPUT_ERRORS, forget_what_cannot_be_shown, show_what_can_be
 
@@ -42,7 +43,7 @@ class Evaluate:
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Processes that play."""
     cluster: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = None
-    """Have them on a Ray cluster, as train does."""
+    """Play on a Ray cluster: see docs/cluster.md."""
     greedy: bool = False
     """Always play the likeliest action."""
     sample: bool = False
@@ -55,7 +56,6 @@ class Evaluate:
         from pongrad.games.scores import reference, result
         from pongrad.network.agent import Agent
         from pongrad.playing.evaluation import evaluate
-        from pongrad.playing.workers import check_cluster
 
         if self.greedy and self.sample:
             raise UserError("--greedy and --sample exclude each other: give one of them")

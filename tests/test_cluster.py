@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -9,18 +10,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
+import hypothesis
+import numpy as np
 import psutil
 import pytest
 import ray
+from hypothesis import strategies as st
 from ray.cluster_utils import Cluster
 
 from pongrad import Fast
+from pongrad.games.game import Game
+from pongrad.games.randomness import Purpose
 from pongrad.ground.errors import UserError
 from pongrad.learning.learners import first_games, new_agent, new_learner, play_for
 from pongrad.playing import cluster as clusters
+from pongrad.playing.address import check_cluster
+from pongrad.playing.cluster import versions
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.workers import Workers, check_cluster
+from pongrad.playing.workers import Workers
 from pongrad.runs.folder import RunFolder
 
 FLAGS = ["--num-games", "8", "--rollout-steps", "32"]
@@ -52,6 +61,25 @@ def kill_node(node):
     for process in (*raylet.children(recursive=True), raylet):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+@pytest.fixture(autouse=True)
+def no_hanging():
+    """What waits for ever fails instead."""
+
+    def give_up(*_):
+        raise TimeoutError("still waiting after five minutes")
+
+    handler = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, handler)
+
+
+def actors():
+    """The players that are alive on this machine."""
+    return [each for each in psutil.process_iter(["cmdline"]) if "ray::Player" in str(each.info["cmdline"])]
 
 
 def learn(updates, cluster=None, count=None, between=lambda number, workers: None):
@@ -115,6 +143,7 @@ def test_a_killed_driver_is_resumed_there_and_here(cluster, tmp_path):
     line = command("train", *FLAGS, "--run", tmp_path / "run", "--frames", 10 * FRAMES, *address)
     driver = subprocess.Popen(line, stdout=subprocess.DEVNULL)
     until(lambda: RunFolder(tmp_path / "run").metrics())
+    assert actors()
     driver.send_signal(signal.SIGTERM)  # saves a checkpoint
     assert driver.wait(60) == 143
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
@@ -130,14 +159,16 @@ def test_a_killed_driver_is_resumed_there_and_here(cluster, tmp_path):
     assert files(tmp_path / "here") == files(tmp_path / "run") == files(tmp_path / "copy")
 
 
-def test_ctrl_c_ends_a_local_cluster_and_loses_nothing(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_signal_of_the_terminal_ends_a_local_cluster_and_loses_nothing(number, code, tmp_path):
     """The terminal sends it to all processes at once; Ray's own must not end before the run is saved."""
     line = command("train", *FLAGS, "--run", tmp_path / "run", "--cluster", "local")
     driver = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     until(lambda: (tmp_path / "run").exists() and RunFolder(tmp_path / "run").metrics())
-    os.killpg(driver.pid, signal.SIGINT)
+    assert actors()
+    os.killpg(driver.pid, number)
     out, err = driver.communicate(timeout=60)
-    assert driver.returncode == 130, err
+    assert driver.returncode == code, err
     assert b"--resume" in out
     assert RunFolder(tmp_path / "run").load_checkpoint().progress.frames > 0
     until(lambda: not [each for each in psutil.process_iter() if _session(each) == driver.pid])
@@ -152,10 +183,66 @@ def test_evaluation_on_a_cluster_gives_the_same(cluster, agent_file):
     assert json.loads(here) == json.loads(there)
 
 
-def test_a_node_with_other_versions_is_refused(cluster, monkeypatch):
-    monkeypatch.setattr(clusters, "versions", lambda: {**dict.fromkeys(clusters.SAME, "1"), "numpy": "0"})
-    with pytest.raises(UserError, match=r"a node of the cluster has .*numpy 2.* and here 0"):
+def test_a_node_with_other_versions_is_not_used(cluster, monkeypatch, capfd):
+    monkeypatch.setattr(clusters, "versions", lambda: {**versions(), "numpy": "0"})
+    monkeypatch.setattr(clusters, "SECONDS_WITHOUT_WORKERS", 15)
+    with pytest.raises(UserError, match=r"no worker .*: a node of the cluster has numpy 2.* and not 0"):
         learn(1, cluster.address)
+    assert capfd.readouterr().err.count("it is not used") == 1
+
+
+def test_a_dead_node_of_many_cores_costs_a_task_one_worker(cluster, monkeypatch):
+    """Its other actors have died, too, while they had nothing to do."""
+    node, big = cluster.add_node(num_cpus=4), []
+    shared = SharedAgent(new_agent(CONFIG))
+    with Workers(shared, None, cluster.address) as workers:
+        until(lambda: (workers._team.wait([], 0.1), len(workers) >= 6)[1])
+        by_node = Counter(worker.node for worker in workers._team.workers)
+        big = [w for w in workers._team.workers if by_node[w.node] == 4]
+        workers._team.workers[:] = [*big, *(w for w in workers._team.workers if w not in big)]
+        asked = itertools.count()
+
+        def kill():  # the one task is on the big node
+            if next(asked) == 0:
+                kill_node(node)
+            return False
+
+        (game,) = [Game(CONFIG.game, 7, Purpose.TRAINING, 0)]
+        ((_, end),) = [segments[0] for segments in workers.collect_episodes([game], kill)]
+        assert end.over and not [w for w in workers._team.workers if w in big]
+
+
+@pytest.fixture
+def without_a_store(monkeypatch):
+    def put(update):
+        return {name: (rows, values.copy()) for name, (rows, values) in update.items()}
+
+    monkeypatch.setattr(ray, "put", put)
+
+
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(data=st.data())
+def test_updates_bring_an_actor_up_to_date_whatever_it_has(data, new_agent, without_a_store):
+    """Its two sets may be of any earlier publications, or of none."""
+    agent = new_agent(hidden=(3,))
+    weights, shared = agent.network.weights, SharedAgent(agent)
+    broadcast = clusters.Broadcast(shared)
+    sets = [{name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2)]
+    held = [None, None]
+    for _ in range(data.draw(st.integers(1, 20), "publications")):
+        moved = np.zeros(6400, np.bool_)
+        moved[data.draw(st.lists(st.integers(0, 6399), max_size=4), "rows")] = True
+        weights["W1"][moved] += 1
+        weights["W2"] += 1
+        shared.publish(weights, data.draw(st.sampled_from([None, {"W1": moved}]), "what is said"))
+        for number in data.draw(st.sets(st.sampled_from([shared.version - 1, shared.version])), "tasks"):
+            one, updates = sets[number % 2], broadcast.updates(held[number % 2], number)
+            held[number % 2] = number
+            for update in updates:
+                for name, (rows, values) in update.items():
+                    one[name][rows] = values
+            for name, array in shared.weights(number).items():
+                np.testing.assert_array_equal(one[name], array)
 
 
 @pytest.mark.parametrize(
@@ -176,11 +263,9 @@ def test_an_address_without_a_cluster_is_one_line_and_leaves_no_folder(address, 
 
 def test_nothing_else_needs_ray(tmp_path, monkeypatch):
     """As where it is not installed: a run without it, and a line that says what to install."""
-    script = (
-        "import sys; sys.modules['ray'] = None\n"
-        "import pongrad.cli, pongrad.playing.workers, pongrad.tuning.session, pongrad.runs.training"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    script = "import sys; sys.modules['ray'] = None; from pongrad.cli import main; main(sys.argv[1:])"
+    flags = ["train", "--run", tmp_path / "run", "--frames", "1", *FLAGS]
+    subprocess.run([sys.executable, "-c", script, *flags], check=True, stdout=subprocess.DEVNULL)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"--cluster needs Ray: pip install '\.\[cluster\]'"):
         check_cluster("local")

@@ -18,7 +18,8 @@ from pongrad.playing.play import play
 from pongrad.playing.processes import spawn
 from pongrad.playing.rollout import Rollout
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.workers import DEATHS, Interrupted, Workers, WorkersDied
+from pongrad.playing.team import WorkersDied
+from pongrad.playing.workers import DEATHS, Interrupted, Workers
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -110,12 +110,12 @@ def limited_memory(spare: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_stop_signals() -> Iterator[None]:
-    """In the `with` block no signal asks this process to end; one that is started then never hears any."""
+def without_stop_signals(signals: Set[int] = frozenset(STOP_SIGNALS)) -> Iterator[None]:
+    """In the `with` block none of these asks this process to end; one started then never hears any."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:

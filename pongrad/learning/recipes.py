@@ -44,8 +44,8 @@ class Recipe:
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Worker processes, which play the games."""
     cluster: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = None
-    """Have the workers on a Ray cluster: HOST:PORT of one that this machine belongs to, or local for one that
-    starts here and ends with the run; see docs/cluster.md."""
+    """Run the workers on a Ray cluster: HOST:PORT of one that this machine has joined, or local, which starts
+    one here and ends it with the run; see docs/cluster.md."""
     frames: Annotated[int, arg(metavar="N")]
     """Stop after so many frames (Atari games have 60 a second; elsewhere a step is a frame)."""
     minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None

@@ -8,6 +8,7 @@ its unfinished tasks, which other actors do again; nodes that join are used from
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -18,36 +19,36 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import GetTimeoutError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import RayError
 
 from pongrad.games import environment
 from pongrad.ground.errors import UserError
-from pongrad.ground.system import cores, limit_seconds, lower_priority
+from pongrad.ground.system import STOP_SIGNALS, cores, limit_seconds, lower_priority, without_stop_signals
 from pongrad.network.agent import Agent
+from pongrad.playing.address import LOCAL
 from pongrad.playing.processes import SECONDS_A_TASK
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.team import WorkerDied
-
-LOCAL = "local"
-"""The address of a cluster that is started here and ends with this process."""
+from pongrad.playing.team import WorkerDied, WorkersDied
 
 LOCAL_STORE = 512 * 2**20
 """Bytes of a local cluster's object store: it holds a few updates' rollouts and weights."""
 
-KEPT = 8
-"""Publications that an actor may be behind and still be sent moved rows only."""
+KEPT_PUBLICATIONS = 8
+"""An actor whose weights are older is sent all of them, not only what has moved."""
 
 SECONDS_BETWEEN_LOOKS = 2.0
-"""At the cluster's nodes."""
+"""At the cluster's cores, and at which actors have become ready."""
 
-SECONDS_TO_JOIN = 60.0
-"""The first actor may take so long to start."""
+SECONDS_AFTER_A_FAILURE = 30.0
+"""Where an actor could not start, the next one is tried so much later."""
 
-SAME = ("pongrad", "numpy", "numba", "ale-py", "gymnasium")
-"""Packages whose versions decide what is played."""
+SECONDS_WITHOUT_WORKERS = 60.0
+"""So long we wait for an actor while there is none."""
 
-Moved = dict[str, tuple[Any, Any]]
+COMPARED_PACKAGES = ("pongrad", "numpy", "numba", "ale-py", "gymnasium")
+"""Their versions decide what is played."""
+
+WeightUpdate = dict[str, tuple[Any, Any]]
 """Name -> rows (or ... for all) of the weights and their new values."""
 
 
@@ -66,17 +67,19 @@ class Player:
         ]
         self._emulator: environment.Environment | None = None
 
-    def versions(self) -> dict[str, str]:
-        """Of the packages here; the first answer says that the actor is ready."""
-        return versions()
+    def about(self) -> tuple[str, dict[str, str]]:
+        """The node it is on, and the versions there; the answer says that it is ready."""
+        return ray.get_runtime_context().get_node_id(), versions()
 
-    def play(self, weights: int, function: Callable[..., Any], args: tuple[Any, ...], *news: Moved) -> Any:
-        """Do a task with the `weights`-th weights published, which are those it has and these news."""
+    def play(
+        self, weights: int, function: Callable[..., Any], args: tuple[Any, ...], *updates: WeightUpdate
+    ) -> Any:
+        """Do a task with the `weights`-th weights published: those it has, after these updates."""
         limit_seconds(SECONDS_A_TASK)
         agent = self._agents[weights % 2]
         try:
-            for moved in news:
-                for name, (rows, values) in moved.items():
+            for update in updates:
+                for name, (rows, values) in update.items():
                     agent.network.weights[name][rows] = values
             self._emulator = self._emulator or environment.make(agent.game)
             answer = function(agent, *args, self._emulator)
@@ -91,25 +94,23 @@ class RemoteWorker:
     """An actor, as seen from here.
 
     Attributes:
-        node: the id of its node.
-        joined: the answer by which it says that it is ready.
-        held: the numbers of its two sets of weights; None: none yet.
+        about: the answer by which it says that it is ready.
+        node: the id of its node, once it is.
     """
 
-    def __init__(self, node: str, shared: SharedAgent, news: "Broadcast") -> None:
-        self.node = node
-        self._news = news
-        self._actor = (
-            ray.remote(Player)
-            .options(
-                num_cpus=1,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-            )
-            .remote(shared.description, shared.layout)
-        )
-        self.joined = self._actor.versions.remote()
-        self.held: list[int | None] = [None, None]
+    def __init__(self, shared: SharedAgent, broadcast: "Broadcast") -> None:
+        self._broadcast = broadcast
+        options = {"num_cpus": 1, "scheduling_strategy": "SPREAD"}
+        self._actor = ray.remote(Player).options(**options).remote(shared.description, shared.layout)
+        self.about = self._actor.about.remote()
+        self.node = ""
+        self._publications: list[int | None] = [None, None]  # that its two sets of weights are of
         self._answers: deque[Any] = deque()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has no task."""
+        return not self._answers
 
     @property
     def first(self) -> Any:
@@ -118,9 +119,9 @@ class RemoteWorker:
 
     def give(self, weights: int, function: Callable[..., Any], *args: Any) -> None:
         """Set it to a task; it comes after those it has."""
-        news = self._news.since(self.held[weights % 2], weights)
-        self.held[weights % 2] = weights
-        self._answers.append(self._actor.play.remote(weights, function, args, *news))
+        updates = self._broadcast.updates(self._publications[weights % 2], weights)
+        self._publications[weights % 2] = weights
+        self._answers.append(self._actor.play.remote(weights, function, args, *updates))
 
     def answer(self) -> Any:
         """What came of its first task; raises WorkerDied."""
@@ -136,47 +137,50 @@ class RemoteWorker:
 
 
 class Broadcast:
-    """The weights in Ray's object store: of each publication what has moved, and all where that is needed."""
+    """The weights in Ray's object store: what each publication has moved, and all where that is needed."""
 
     def __init__(self, shared: SharedAgent) -> None:
         self._shared = shared
         self._moved: dict[int, Any] = {}
         self._all: dict[int, Any] = {}
 
-    def since(self, held: int | None, number: int) -> list[Any]:
-        """References to what brings a set of weights up to date.
+    def updates(self, before: int | None, number: int) -> list[Any]:
+        """References to the updates that turn one publication's weights into another's.
 
         Args:
-            held: the number of the publication that it is; None: none.
-            number: that of the one it is to be, one of the newest two.
+            before: number of the publication at hand; None: none is.
+            number: that of the one wanted.
         """
-        if held == number:
+        if before == number:
             return []
         for known in (self._moved, self._all):
-            for old in [each for each in known if each <= number - KEPT]:
+            for old in [each for each in known if each <= number - KEPT_PUBLICATIONS]:
                 del known[old]
-        if number not in self._moved:
-            self._moved[number] = ray.put(self._changes(number, self._shared.moved_rows))
-        if held is not None and held < number and all(i in self._moved for i in range(held + 1, number)):
-            return [self._moved[i] for i in range(held + 1, number + 1)]
-        if number not in self._all:
-            self._all[number] = ray.put(self._changes(number, lambda name, number: None))
-        return [self._all[number]]
-
-    def _changes(self, number: int, moved_rows: Callable[[str, int], Any]) -> Moved:
         weights = self._shared.weights(number)
-        rows = {name: moved_rows(name, number) for name in weights}
-        return {
-            name: (..., array) if rows[name] is None else (np.flatnonzero(rows[name]), array[rows[name]])
-            for name, array in weights.items()
-        }
+        moved = {name: self._shared.moved_rows(name, number) for name in weights}
+        some = any(rows is not None for rows in moved.values())
+        if some and number not in self._moved:
+            self._moved[number] = ray.put(
+                {
+                    name: (..., array)
+                    if (rows := moved[name]) is None
+                    else (np.flatnonzero(rows), array[rows])
+                    for name, array in weights.items()
+                }
+            )
+        between = range(number if before is None else before + 1, number + 1)
+        if before is not None and before < number and all(each in self._moved for each in between):
+            return [self._moved[each] for each in between]
+        if number not in self._all:
+            self._all[number] = ray.put({name: (..., array) for name, array in weights.items()})
+        return [self._all[number]]
 
 
 class Cluster:
     """The team of all actors on a Ray cluster: one on each of its cores, as nodes come and go."""
 
     def __init__(self, shared: SharedAgent, address: str, count: int | None) -> None:
-        """Connect, and wait for the first actor.
+        """Connect, and have actors start.
 
         Args:
             shared: who is to play.
@@ -185,22 +189,20 @@ class Cluster:
             count: at most so many actors; None: one on each core.
 
         Raises:
-            UserError: there is no such cluster, no core of it is free, or its nodes have other versions.
+            UserError: there is no such cluster.
         """
         self._shared = shared
-        self._news = Broadcast(shared)
+        self._broadcast = Broadcast(shared)
         self._most = count
         self._started = not ray.is_initialized()
-        self._joining: list[RemoteWorker] = []
+        self._starting: list[RemoteWorker] = []
         self._team: list[RemoteWorker] = []
-        self._looked = -1e9
+        self._unfit: list[RemoteWorker] = []  # they keep their cores, so that no other actor is put there
+        self._failure = "no core is free"
+        self._looked = self._next_start = 0.0
+        self._last_worker = time.monotonic()  # when there was one
         if self._started:
             _connect(address, count or cores())
-        try:
-            self._wait_for_the_first()
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def workers(self) -> list[RemoteWorker]:
@@ -208,9 +210,20 @@ class Cluster:
         return self._team
 
     def wait(self, busy: Sequence[RemoteWorker], seconds: float) -> list[RemoteWorker]:
-        """Those of the busy workers that have answered or died, waiting for one so many seconds."""
-        if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
-            self._look()
+        """Those of the busy workers that have answered or died, waiting for one so many seconds.
+
+        Raises:
+            WorkersDied: there has been no worker for a minute.
+        """
+        now = time.monotonic()
+        if now - self._looked > (SECONDS_BETWEEN_LOOKS if self._team else seconds):
+            self._looked = now
+            self._start_actors(now)
+            self._welcome()
+        if self._team:
+            self._last_worker = now
+        elif now - self._last_worker > SECONDS_WITHOUT_WORKERS:
+            raise WorkersDied(f"no worker of the cluster starts: {self._failure}")
         if not busy:
             time.sleep(seconds)
             return []
@@ -221,61 +234,72 @@ class Cluster:
         return [by_answer[answer] for answer in ready]
 
     def replace(self, worker: RemoteWorker) -> None:
-        """End this worker; its core, if it is still there, is used again at the next look."""
-        worker.kill()
-        self._team.remove(worker)
+        """End this worker; its core, if it is still there, is used again at the next look.
+
+        Idle workers of the same node go with it: if the node has died, they have, too.
+        """
+        for each in [each for each in self._team if each.node == worker.node and each.idle] + [worker]:
+            if each in self._team:
+                each.kill()
+                self._team.remove(each)
 
     def close(self) -> None:
         """End all actors, and the cluster if it has been started here."""
-        for worker in (*self._team, *self._joining):
+        for worker in (*self._team, *self._starting, *self._unfit):
             worker.kill()
         if self._started:
             ray.shutdown()
 
-    def _look(self) -> None:
-        """Start an actor on every core that has none, and see which have become ready."""
-        self._looked = time.monotonic()
-        actors = [*self._team, *self._joining]
-        for node in ray.nodes():
-            free = int(node["Resources"].get("CPU", 0)) if node["Alive"] else 0
-            free -= sum(worker.node == node["NodeID"] for worker in actors)
-            for _ in range(free):
-                if self._most is None or len(actors) < self._most:
-                    actors.append(RemoteWorker(node["NodeID"], self._shared, self._news))
-                    self._joining.append(actors[-1])
-        for worker in list(self._joining):
-            try:
-                other = ray.get(worker.joined, timeout=0)
-            except GetTimeoutError:
-                continue
-            except RayError as error:
-                self._joining.remove(worker)
-                self._failed = _first_line(error)
-                continue
-            self._joining.remove(worker)
-            _check_versions(other)
-            self._team.append(worker)
+    def _start_actors(self, now: float) -> None:
+        """Have an actor start on every core: Ray puts it where one is free, or becomes free."""
+        if now < self._next_start:
+            return
+        places = int(ray.cluster_resources().get("CPU", 0))
+        wanted = places if self._most is None else min(places, self._most + len(self._unfit))
+        for _ in range(wanted - len(self._team) - len(self._starting) - len(self._unfit)):
+            self._starting.append(RemoteWorker(self._shared, self._broadcast))
 
-    def _wait_for_the_first(self) -> None:
-        self._failed = "no core is free"
-        end = time.monotonic() + SECONDS_TO_JOIN
-        while not self._team:
-            if time.monotonic() > end:
-                raise UserError(f"no worker of the cluster starts: {self._failed}")
-            self._look()
-            time.sleep(0.1)
+    def _welcome(self) -> None:
+        """Take the actors that have become ready into the team."""
+        by_about = {worker.about: worker for worker in self._starting}
+        if not by_about:
+            return
+        ready, _ = ray.wait(list(by_about), num_returns=len(by_about), timeout=0)
+        for about in ready:
+            worker = by_about[about]
+            self._starting.remove(worker)
+            try:
+                worker.node, theirs = ray.get(about)
+            except RayError as error:
+                worker.kill()
+                self._next_start = time.monotonic() + SECONDS_AFTER_A_FAILURE
+                self._say(f"a worker of the cluster does not start ({_first_line(error)})")
+                continue
+            if differing := _differing(theirs):
+                self._unfit.append(worker)
+                self._say(f"a node of the cluster has {differing}: it is not used")
+            else:
+                self._team.append(worker)
+
+    def _say(self, failure: str) -> None:
+        """Say once what is wrong with a node: the run goes on without it."""
+        if failure != self._failure:
+            self._failure = failure
+            print(f"pongrad: {failure}", file=sys.stderr, flush=True)
 
 
 def versions() -> dict[str, str]:
     """Of the packages that decide what is played."""
-    return {name: version(name) for name in SAME}
+    return {name: version(name) for name in COMPARED_PACKAGES}
 
 
-def _check_versions(other: dict[str, str]) -> None:
-    here = versions()
-    differing = [f"{name} {other[name]} and here {here[name]}" for name in SAME if other[name] != here[name]]
-    if differing:
-        raise UserError(f"a node of the cluster has {', '.join(differing)}: install the same there")
+def _differing(theirs: dict[str, str]) -> str:
+    ours = versions()
+    return ", ".join(
+        f"{name} {theirs[name]} and not {ours[name]}"
+        for name in COMPARED_PACKAGES
+        if theirs[name] != ours[name]
+    )
 
 
 def _connect(address: str, count: int) -> None:
@@ -286,7 +310,7 @@ def _connect(address: str, count: int) -> None:
     with _own_signal_handlers():
         try:
             ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (ConnectionError, ValueError, RuntimeError, RayError) as error:
             raise UserError(
                 f"cannot join the Ray cluster at {address} ({_first_line(error)}): start one with ray start "
                 "--head, and ray start --address HOST:PORT on every other machine, this one too"
@@ -295,17 +319,19 @@ def _connect(address: str, count: int) -> None:
 
 @contextlib.contextmanager
 def _own_signal_handlers() -> Iterator[None]:
-    """In the `with` block Ray may install its handlers; after it ours are back."""
+    """In the `with` block Ray may install its handlers; after it ours are back.
+
+    What Ray starts there never hears that the terminal is closed: it has to live until the run is saved.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with without_stop_signals(STOP_SIGNALS - {signal.SIGTERM}):
         yield
-    finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

@@ -3,9 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from pongrad.ground.errors import UserError
+
 
 class WorkerDied(Exception):
     """A worker died before it answered; says how."""
+
+
+class WorkersDied(UserError):
+    """Workers died again and again of the same task, or there are none left.
+
+    The unfinished rollouts are gone; everything else is as it was.
+    """
 
 
 class Worker(Protocol):
@@ -29,7 +38,7 @@ class Team(Protocol):
         """Those of the busy workers that have answered or died, waiting for one so many seconds."""
 
     def replace(self, worker: Any) -> None:
-        """End this worker, dead or at work: another is to take its place."""
+        """End this worker, dead or at work. Another takes its place when there are tasks for it."""
 
     def close(self) -> None:
         """End them all."""

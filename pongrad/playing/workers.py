@@ -4,10 +4,7 @@ A worker keeps nothing of a game: it gets a game's value and sends back the roll
 So a worker that dies loses nothing: its piece is played again, by any other.
 """
 
-import importlib.util
 import itertools
-import re
-import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +12,14 @@ from typing import Any
 
 from pongrad.games.environment import Environment
 from pongrad.games.game import Game
-from pongrad.ground.errors import UserError
 from pongrad.ground.system import cores
 from pongrad.network.agent import Agent
+from pongrad.playing.address import check_cluster
 from pongrad.playing.play import play, play_on, play_without_rollouts
 from pongrad.playing.processes import Processes
 from pongrad.playing.rollout import Rollout, Segment, SerialisedRollouts, next_game
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.team import Team, Worker, WorkerDied
+from pongrad.playing.team import Team, Worker, WorkerDied, WorkersDied
 
 PIECE = 500
 """Steps a worker plays before it hands the game back: 0.1 s, or 2 s of eight games side by side."""
@@ -31,16 +28,8 @@ DEATHS = 3
 """So many workers may die of one task before it is given up."""
 
 
-SECONDS_TO_ANSWER = 5.0
-"""For the machine at a cluster's address."""
-
-
 class Interrupted(Exception):
     """Play was broken off on request; the unfinished rollouts are gone, everything else is as it was."""
-
-
-class WorkersDied(UserError):
-    """One after the other, of the same task; the unfinished rollouts are gone, all else is as it was."""
 
 
 @dataclass
@@ -254,14 +243,14 @@ class Workers:
             Whenever answers have been taken and new tasks given.
         """
         playing: dict[Worker, deque[_Task]] = {}
-        again: deque[_Task] = deque()  # whose workers have died
+        lost: deque[_Task] = deque()  # tasks of workers that have died: they are dealt first
         try:
             while True:
                 workers = self._team.workers
                 for most in range(ahead + 1):
                     for worker in workers:
                         tasks = playing.setdefault(worker, deque())
-                        if len(tasks) == most and (task := again.popleft() if again else next_task()):
+                        if len(tasks) == most and (task := lost.popleft() if lost else next_task()):
                             tasks.append(task)
                             worker.give(task.weights, *task.call)
                 yield
@@ -275,7 +264,7 @@ class Workers:
                         tasks = playing.pop(worker)
                         self._team.replace(worker)
                         _count_death(tasks[0], death)
-                        again.extend(tasks)
+                        lost.extend(tasks)
                     else:
                         take(playing[worker].popleft().key, _result(answer))
                 if stopping():
@@ -306,25 +295,6 @@ class Workers:
         for _ in self._deal(lambda: next(tasks, None), answers.__setitem__):
             pass
         return [answers[i] for i in range(len(everything))]
-
-
-def check_cluster(address: str) -> None:
-    """Find out, before anything is made, whether there may be a cluster at this address.
-
-    Raises:
-        UserError: Ray is not installed, it is no address, or nothing answers there.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("--cluster needs Ray: pip install '.[cluster]'")
-    if address == "local":
-        return
-    host, _, port = address.rpartition(":")
-    if not re.fullmatch(r"[\w.-]+", host) or not re.fullmatch(r"\d{1,5}", port):
-        raise UserError(f"--cluster must be local, or HOST:PORT as ray start --head prints it, not {address}")
-    try:
-        socket.create_connection((host, int(port)), SECONDS_TO_ANSWER).close()
-    except (OSError, OverflowError) as error:
-        raise UserError(f"no Ray cluster answers at {address}: start one with ray start --head") from error
 
 
 def _cluster(address: str, shared: SharedAgent, count: int | None) -> Team:

@@ -25,9 +25,11 @@ from pongrad.ground.system import STOP_SIGNALS, cores, end_at_once
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
 from pongrad.learning.recipes import Recipe
 from pongrad.network.agent import Agent
+from pongrad.playing.address import check_cluster
 from pongrad.playing.rollout import Segment
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.workers import Interrupted, Workers, WorkersDied, check_cluster
+from pongrad.playing.team import WorkersDied
+from pongrad.playing.workers import Interrupted, Workers
 from pongrad.runs.checkpoint import Checkpoint, Progress
 from pongrad.runs.folder import RunFolder
 from pongrad.runs.stages import Stages

@@ -13,6 +13,7 @@ from pongrad.ground.arguments import flag
 from pongrad.ground.commands import command
 from pongrad.ground.errors import UserError
 from pongrad.learning.recipes import OF_THE_SESSION, PONG, Fast, Recipe
+from pongrad.playing.address import check_cluster
 from pongrad.tuning import space as spaces
 
 NOT_FIXED = {"seed", "workers", "minutes", "until", *OF_THE_SESSION}
@@ -42,7 +43,7 @@ class Tune:
     jobs: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """Trials side by side, each with one worker process."""
     cluster: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = None
-    """Have the trials' workers on a Ray cluster, as train does; --jobs says how many."""
+    """Run the trials' workers on a Ray cluster, one for each of --jobs; see docs/cluster.md."""
     study: Annotated[
         Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/tune-GAME-RECIPE)")
     ] = None
@@ -98,6 +99,10 @@ class Tune:
                 raise UserError(f"{flag(name)} must be {MOST_SEEDS} or fewer")
         if self.cluster == "local":
             raise UserError("--cluster local is what tune does without --cluster: trials on all cores here")
+        if self.cluster and self.seeds > 1:
+            raise UserError("--cluster takes one of --seeds: those of a trial take turns, each with a core")
+        if self.cluster:
+            check_cluster(self.cluster)
         self.base.check()
         environment.action_names(self.base.environment)  # refuses a game before there is a folder
 

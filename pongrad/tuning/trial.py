@@ -23,7 +23,7 @@ from pongrad.ground.errors import UserError
 from pongrad.ground.system import without_stop_signals
 from pongrad.learning.recipes import Recipe
 from pongrad.playing.shared import CONTEXT, SharedAgent
-from pongrad.playing.workers import WorkersDied
+from pongrad.playing.team import WorkersDied
 from pongrad.runs import training
 from pongrad.runs.checkpoint import Progress
 from pongrad.runs.folder import RunFolder
