@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 
@@ -13,6 +14,8 @@ import pytest
 from hypothesis import strategies as st
 
 from pongrad.games.emulator import Emulator
+from pongrad.learning.learners import new_agent
+from pongrad.learning.recipes import Fast
 from pongrad.playing import processes
 from pongrad.playing.play import play
 from pongrad.playing.processes import spawn
@@ -90,6 +93,22 @@ def test_publishing_what_has_moved_publishes_everything(data, new_agent):
         shared.publish(weights, data.draw(st.sampled_from([None, {"W1": rows}]), "what is said"))
         for name, array in shared.agent(shared.version).network.weights.items():
             np.testing.assert_array_equal(array, weights[name])
+
+
+@pytest.mark.parametrize("network", ["sparse", "conv"])
+def test_what_a_new_process_is_sent_fits_into_a_pipe(network):
+    """Else the process that starts it waits for ever if it is killed meanwhile."""
+    config = Fast(network=network)
+    agent = new_agent(config)
+    shared = SharedAgent(agent)
+    moved = {name: np.ones(len(array), np.bool_) for name, array in agent.network.weights.items()}
+    shared.publish(agent.network.weights, moved)
+    memory = shared.__dict__.keys() & {
+        "_memory",
+        "_version",
+    }  # only a process that starts another can send these
+    sent = {name: value for name, value in shared.__getstate__().items() if name not in memory}
+    assert len(pickle.dumps(sent)) < 32_000
 
 
 def test_play_can_be_interrupted_and_taken_up_again(real_games, same_rollout):

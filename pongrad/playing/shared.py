@@ -45,6 +45,13 @@ class SharedAgent:
         for _ in range(2):
             self.publish(weights)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that is being started: no more than a pipe holds, 64 KB.
+
+        Else its starter would wait for ever if it is killed before it has read all of it.
+        """
+        return {**self.__dict__, "_moved": {}}
+
     def __repr__(self) -> str:
         return f"SharedAgent({self.agent(self.version)}, published {self.version} times)"
 
