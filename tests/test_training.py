@@ -141,11 +141,8 @@ def started_and_after_two_updates(run, folder, **how):
     raise AssertionError("it ended too early")
 
 
-@pytest.mark.parametrize(
-    ("run", "number", "code"),
-    [*((kind, signal.SIGINT, 130) for kind in RUNS), ("fast", signal.SIGTERM, 143)],
-    indirect=["run"],
-)
+@pytest.mark.parametrize("run", ["fast", "classic"], indirect=True)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_and_resumed_is_as_if_never_stopped(run, tmp_path, number, code):
     stopped = tmp_path / "run"
     process = started_and_after_two_updates(run, stopped)
@@ -167,6 +164,7 @@ def assert_metrics_of_three_updates(folder):
     assert [event.value for event in events.Scalars("update")] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("run", ["fast", "conv"], indirect=True)
 def test_killed_and_resumed_is_as_if_never_killed(run, tmp_path):
     """Without a word of warning, and with a line of metrics half written."""
     killed = tmp_path / "run"
