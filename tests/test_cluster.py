@@ -184,6 +184,14 @@ def test_evaluation_on_a_cluster_gives_the_same(cluster, agent_file):
     assert json.loads(here) == json.loads(there)
 
 
+def test_trials_side_by_side_each_have_a_core(cluster, tmp_path):
+    line = command("tune", "--study", tmp_path / "study", "--cluster", cluster.address)
+    line += ["--trials", "2", "--jobs", "2", "--frames", "2000", "--compare-seeds", "0", *FLAGS]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Trials: 2 complete, 0 pruned, 0 lost." in done.stdout
+
+
 def test_a_node_with_other_versions_is_not_used(cluster, monkeypatch, capfd):
     monkeypatch.setattr(clusters, "versions", lambda: {**versions(), "numpy": "0"})
     says = []
