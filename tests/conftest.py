@@ -5,6 +5,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import signal
 from types import SimpleNamespace
 
 import gymnasium
@@ -31,6 +32,20 @@ PONG_VISION = Vision()
 FAST_VISION = survey(PONG, 1).vision
 ACTION_NAMES = "NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"
 WHOLE_GAME = 27_000  # steps; no game is longer
+
+
+@pytest.fixture
+def no_hanging():
+    """What waits for ever fails instead."""
+
+    def give_up(*_):
+        raise TimeoutError("still waiting after five minutes")
+
+    handler = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, handler)
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,8 @@ from pongrad.playing.team import WorkersDied
 from pongrad.playing.workers import Workers
 from pongrad.runs.folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("no_hanging")
+
 FLAGS = ["--num-games", "8", "--rollout-steps", "32"]
 CONFIG = Fast(num_games=8, rollout_steps=32, seed=7)
 FRAMES = 30_000
@@ -62,20 +64,6 @@ def kill_node(node):
     for process in (*raylet.children(recursive=True), raylet):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-
-
-@pytest.fixture(autouse=True)
-def no_hanging():
-    """What waits for ever fails instead."""
-
-    def give_up(*_):
-        raise TimeoutError("still waiting after five minutes")
-
-    handler = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(300)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, handler)
 
 
 def actors():

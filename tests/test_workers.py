@@ -24,19 +24,7 @@ from pongrad.playing.shared import SharedAgent
 from pongrad.playing.team import WorkersDied
 from pongrad.playing.workers import DEATHS, Interrupted, Workers
 
-
-@pytest.fixture(autouse=True)
-def no_hanging():
-    """What waits for ever fails instead."""
-
-    def give_up(*_):
-        raise TimeoutError("still waiting after two minutes")
-
-    handler = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, handler)
+pytestmark = pytest.mark.usefixtures("no_hanging")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
