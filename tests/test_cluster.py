@@ -66,6 +66,16 @@ def kill_node(node):
             process.kill()
 
 
+def until_workers(workers, condition):
+    """Let the team look at the cluster until its number of workers is as wanted."""
+
+    def looked():
+        workers._team.wait([], 0.1)
+        return condition(len(workers))
+
+    until(looked)
+
+
 def actors():
     """The players that are alive on this machine."""
     return [each for each in psutil.process_iter(["cmdline"]) if "ray::Player" in str(each.info["cmdline"])]
@@ -93,7 +103,7 @@ def test_a_node_is_killed_and_another_joins_and_the_same_is_learned(cluster):
             cluster.add_node(num_cpus=1)
         if number in (3, 10, 20):
             wanted = 2 if number == 10 else 3
-            until(lambda: (workers._team.wait([], 0.1), len(workers) == wanted)[1])
+            until_workers(workers, lambda count: count == wanted)
         sizes.append(len(workers))
 
     doomed = next(iter(cluster.worker_nodes))
@@ -184,7 +194,7 @@ def test_a_node_with_other_versions_is_not_used(cluster, monkeypatch, capfd):
     monkeypatch.setattr(clusters, "versions", lambda: {**versions(), "numpy": "0"})
     says = []
     with Workers(SharedAgent(new_agent(CONFIG)), None, cluster.address) as workers:
-        until(lambda: (workers._team.wait([], 0.1), says.append(capfd.readouterr().err), "".join(says))[-1])
+        until_workers(workers, lambda count: says.append(capfd.readouterr().err) or any(says))
         assert not len(workers)
         monkeypatch.setattr(clusters, "SECONDS_WITHOUT_WORKERS", 0)
         with pytest.raises(WorkersDied, match=r"^no worker .* a node of the cluster has numpy 2.* and not 0"):
@@ -192,12 +202,12 @@ def test_a_node_with_other_versions_is_not_used(cluster, monkeypatch, capfd):
     assert "".join(says).count("it is not used") == 1
 
 
-def test_a_dead_node_of_many_cores_costs_a_task_one_worker(cluster, monkeypatch):
+def test_a_dead_node_of_many_cores_costs_a_task_one_worker(cluster):
     """Its other actors have died, too, while they had nothing to do."""
-    node, big = cluster.add_node(num_cpus=4), []
+    node = cluster.add_node(num_cpus=4)
     shared = SharedAgent(new_agent(CONFIG))
     with Workers(shared, None, cluster.address) as workers:
-        until(lambda: (workers._team.wait([], 0.1), len(workers) >= 6)[1])
+        until_workers(workers, lambda count: count >= 6)
         by_node = Counter(worker.node for worker in workers._team.workers)
         big = [w for w in workers._team.workers if by_node[w.node] == 4]
         workers._team.workers[:] = [*big, *(w for w in workers._team.workers if w not in big)]
@@ -208,8 +218,8 @@ def test_a_dead_node_of_many_cores_costs_a_task_one_worker(cluster, monkeypatch)
                 kill_node(node)
             return False
 
-        (game,) = [Game(CONFIG.game, 7, Purpose.TRAINING, 0)]
-        ((_, end),) = [segments[0] for segments in workers.collect_episodes([game], kill)]
+        game = Game(CONFIG.game, 7, Purpose.TRAINING, 0)
+        (((_, end),),) = workers.collect_episodes([game], kill)
         assert end.over and not [w for w in workers._team.workers if w in big]
 
 

@@ -197,7 +197,6 @@ def children(process):
     return [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
 
 
-@pytest.mark.parametrize("run", ["fast"], indirect=True)
 def test_a_run_outlives_its_workers(run, tmp_path):
     process = started_and_after_two_updates(run, tmp_path / "run")
     for worker in children(process):

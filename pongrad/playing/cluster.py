@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
@@ -21,13 +20,13 @@ import numpy as np
 import ray
 from ray.exceptions import RayError
 
-from pongrad.games import environment
 from pongrad.ground.errors import UserError
-from pongrad.ground.system import STOP_SIGNALS, cores, limit_seconds, lower_priority, without_stop_signals
+from pongrad.ground.system import STOP_SIGNALS, cores, lower_priority, without_stop_signals
 from pongrad.network.agent import Agent
 from pongrad.playing.address import LOCAL
 from pongrad.playing.processes import SECONDS_A_TASK
 from pongrad.playing.shared import SharedAgent
+from pongrad.playing.task_runner import TaskRunner
 from pongrad.playing.team import WorkerDied, WorkersDied
 
 LOCAL_STORE = 512 * 2**20
@@ -65,7 +64,7 @@ class Player:
             )
             for _ in range(2)
         ]
-        self._emulator: environment.Environment | None = None
+        self._runner = TaskRunner(SECONDS_A_TASK)
 
     def about(self) -> tuple[str, dict[str, str]]:
         """The node it is on, and the versions there; the answer says that it is ready."""
@@ -75,19 +74,11 @@ class Player:
         self, weights: int, function: Callable[..., Any], args: tuple[Any, ...], *updates: WeightUpdate
     ) -> Any:
         """Do a task with the `weights`-th weights published: those it has, after these updates."""
-        limit_seconds(SECONDS_A_TASK)
         agent = self._agents[weights % 2]
-        try:
-            for update in updates:
-                for name, (rows, values) in update.items():
-                    agent.network.weights[name][rows] = values
-            self._emulator = self._emulator or environment.make(agent.game)
-            answer = function(agent, *args, self._emulator)
-        except Exception as error:  # raised again where it can be seen
-            error.add_note(traceback.format_exc())
-            answer = error
-        limit_seconds(0)
-        return answer
+        for update in updates:
+            for name, (rows, values) in update.items():
+                agent.network.weights[name][rows] = values
+        return self._runner.run(agent, function, *args)
 
 
 class RemoteWorker:
@@ -177,7 +168,11 @@ class Broadcast:
 
 
 class Cluster:
-    """The team of all actors on a Ray cluster: one on each of its cores, as nodes come and go."""
+    """The team of all actors on a Ray cluster: one on each of its cores, as nodes come and go.
+
+    Attributes:
+        workers: those that are ready.
+    """
 
     def __init__(self, shared: SharedAgent, address: str, count: int | None) -> None:
         """Connect, and have actors start.
@@ -196,18 +191,13 @@ class Cluster:
         self._most = count
         self._started = not ray.is_initialized()
         self._starting: list[RemoteWorker] = []
-        self._team: list[RemoteWorker] = []
+        self.workers: list[RemoteWorker] = []
         self._unfit: list[RemoteWorker] = []  # they keep their cores, so that no other actor is put there
         self._failure = "no core is free"
         self._looked = self._next_start = 0.0
         self._last_worker = time.monotonic()  # when there was one
         if self._started:
             _connect(address, count or cores())
-
-    @property
-    def workers(self) -> list[RemoteWorker]:
-        """Those that are ready."""
-        return self._team
 
     def wait(self, busy: Sequence[RemoteWorker], seconds: float) -> list[RemoteWorker]:
         """Those of the busy workers that have answered or died, waiting for one so many seconds.
@@ -216,11 +206,11 @@ class Cluster:
             WorkersDied: there has been no worker for a minute.
         """
         now = time.monotonic()
-        if now - self._looked > (SECONDS_BETWEEN_LOOKS if self._team else seconds):
+        if now - self._looked > (SECONDS_BETWEEN_LOOKS if self.workers else seconds):
             self._looked = now
             self._start_actors(now)
             self._welcome()
-        if self._team:
+        if self.workers:
             self._last_worker = now
         elif now - self._last_worker > SECONDS_WITHOUT_WORKERS:
             raise WorkersDied(f"no worker of the cluster starts: {self._failure}")
@@ -238,14 +228,14 @@ class Cluster:
 
         Idle workers of the same node go with it: if the node has died, they have, too.
         """
-        for each in [each for each in self._team if each.node == worker.node and each.idle] + [worker]:
-            if each in self._team:
+        for each in [each for each in self.workers if each.node == worker.node and each.idle] + [worker]:
+            if each in self.workers:
                 each.kill()
-                self._team.remove(each)
+                self.workers.remove(each)
 
     def close(self) -> None:
         """End all actors, and the cluster if it has been started here."""
-        for worker in (*self._team, *self._starting, *self._unfit):
+        for worker in (*self.workers, *self._starting, *self._unfit):
             worker.kill()
         if self._started:
             ray.shutdown()
@@ -256,7 +246,7 @@ class Cluster:
             return
         places = int(ray.cluster_resources().get("CPU", 0))
         wanted = places if self._most is None else min(places, self._most + len(self._unfit))
-        for _ in range(wanted - len(self._team) - len(self._starting) - len(self._unfit)):
+        for _ in range(wanted - len(self.workers) - len(self._starting) - len(self._unfit)):
             self._starting.append(RemoteWorker(self._shared, self._broadcast))
 
     def _welcome(self) -> None:
@@ -279,7 +269,7 @@ class Cluster:
                 self._unfit.append(worker)
                 self._say(f"a node of the cluster has {differing}: it is not used")
             else:
-                self._team.append(worker)
+                self.workers.append(worker)
 
     def _say(self, failure: str) -> None:
         """Say once what is wrong with a node: the run goes on without it."""
@@ -327,8 +317,10 @@ def _own_signal_handlers() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with without_stop_signals(STOP_SIGNALS - {signal.SIGTERM}):
-        yield
+    try:
+        with without_stop_signals(STOP_SIGNALS - {signal.SIGTERM}):
+            yield
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -6,17 +6,16 @@ import multiprocessing
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from pongrad.games import environment
 from pongrad.ground.errors import UserError
-from pongrad.ground.system import is_being_started, limit_seconds, lower_priority, without_stop_signals
+from pongrad.ground.system import is_being_started, lower_priority, without_stop_signals
 from pongrad.playing.shared import CONTEXT, SharedAgent
+from pongrad.playing.task_runner import TaskRunner
 from pongrad.playing.team import WorkerDied
 
 SECONDS_A_TASK = 300.0
@@ -133,7 +132,11 @@ class WorkerProcess:
 
 
 class Processes:
-    """Worker processes on this machine."""
+    """Worker processes on this machine.
+
+    Attributes:
+        workers: all of them.
+    """
 
     def __init__(self, shared: SharedAgent, count: int) -> None:
         """Start them.
@@ -146,18 +149,13 @@ class Processes:
             UserError: this process cannot start them.
         """
         check_may_start_processes()
-        self._workers = [WorkerProcess(f"pongrad-worker-{i}", (shared, SECONDS_A_TASK)) for i in range(count)]
+        self.workers = [WorkerProcess(f"pongrad-worker-{i}", (shared, SECONDS_A_TASK)) for i in range(count)]
         try:
-            for worker in self._workers:
+            for worker in self.workers:
                 worker.start()
         except UserError:
             self.close()
             raise
-
-    @property
-    def workers(self) -> list[WorkerProcess]:
-        """All of them."""
-        return self._workers
 
     def wait(self, busy: Sequence[Any], seconds: float) -> list[Any]:
         """Those of the busy workers that have answered or died, waiting for one so many seconds."""
@@ -170,7 +168,7 @@ class Processes:
 
     def close(self) -> None:
         """End them all."""
-        for worker in self._workers:
+        for worker in self.workers:
             worker.kill()
 
 
@@ -199,19 +197,12 @@ def _work(pipe: Any, shared: SharedAgent, seconds: float) -> None:
         os.dup2(silence, stream)
     lower_priority(5)  # the learner goes first: all workers wait for its weights
     agents = [shared.agent(number) for number in range(2)]
-    emulator: environment.Environment | None = None
+    runner = TaskRunner(seconds)
     tasks: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
     while task := tasks.get():
         weights, function, *args = task
-        limit_seconds(seconds)  # ends even a loop inside the emulator
-        try:
-            emulator = emulator or environment.make(agents[0].game)
-            answer = function(agents[weights % 2], *args, emulator)
-        except Exception as error:  # raised again where it can be seen
-            error.add_note(traceback.format_exc())
-            answer = error
-        limit_seconds(0)
+        answer = runner.run(agents[weights % 2], function, *args)
         try:
             pipe.send(answer)
         except OSError:

@@ -14,7 +14,6 @@ from pongrad.games.environment import Environment
 from pongrad.games.game import Game
 from pongrad.ground.system import cores
 from pongrad.network.agent import Agent
-from pongrad.playing.address import check_cluster
 from pongrad.playing.play import play, play_on, play_without_rollouts
 from pongrad.playing.processes import Processes
 from pongrad.playing.rollout import Rollout, Segment, SerialisedRollouts, next_game
@@ -58,7 +57,7 @@ class Workers:
         Args:
             shared: who is to play, with weights that may be published meanwhile.
             count: how many; None: one a core.
-            cluster: address of the Ray cluster where they are, see `cluster.Cluster`; None: here.
+            cluster: address of the Ray cluster where they are, which `check_cluster` has passed; None: here.
 
         Raises:
             UserError: they cannot be started.
@@ -298,7 +297,6 @@ class Workers:
 
 
 def _cluster(address: str, shared: SharedAgent, count: int | None) -> Team:
-    check_cluster(address)
     from pongrad.playing.cluster import Cluster  # only here: Ray is an extra, and slow to import
 
     return Cluster(shared, address, count)
