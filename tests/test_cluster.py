@@ -131,6 +131,17 @@ def train(folder, *args):
     return done.stdout
 
 
+def output_on_the_cluster(line):
+    """What the command prints; while it runs there are actors."""
+    until(lambda: not actors())
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    until(lambda: actors() or process.poll() is not None)
+    assert process.poll() is None, "it has not used the cluster"
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    return out
+
+
 def files(folder):
     checkpoint = RunFolder(folder).load_checkpoint()
     return (folder / "best.safetensors").read_bytes(), checkpoint.weights["W1"].tobytes(), checkpoint.games
@@ -175,19 +186,15 @@ def test_a_signal_of_the_terminal_ends_a_local_cluster_and_loses_nothing(number,
 
 def test_evaluation_on_a_cluster_gives_the_same(cluster, agent_file):
     line = command("evaluate", agent_file, "--games", 4, "--json")
-    here, there = (
-        subprocess.run([*line, *more], capture_output=True, text=True, check=True).stdout
-        for more in ([], ["--cluster", cluster.address])
-    )
+    here = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    there = output_on_the_cluster([*line, "--cluster", cluster.address])
     assert json.loads(here) == json.loads(there)
 
 
 def test_trials_side_by_side_each_have_a_core(cluster, tmp_path):
     line = command("tune", "--study", tmp_path / "study", "--cluster", cluster.address)
     line += ["--trials", "2", "--jobs", "2", "--frames", "2000", "--compare-seeds", "0", *FLAGS]
-    done = subprocess.run(line, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "Trials: 2 complete, 0 pruned, 0 lost." in done.stdout
+    assert "Trials: 2 complete, 0 pruned, 0 lost." in output_on_the_cluster(line)
 
 
 def test_a_node_with_other_versions_is_not_used(cluster, monkeypatch, capfd):
