@@ -7,10 +7,9 @@ serial shares are measured, those that more cores do not make shorter, each alon
 publishing the weights and putting what has moved into Ray's object store; and the processor time that the
 driver spends on a piece of one game, with 16 workers. From these follows a prediction:
 
-    S = L + B + P D,    frames/s(cores) = F / max((F / r + S) / cores, S)
+    S = L + B + P D,    frames/s(cores): see `scaling.py`
 
-S serial seconds an update: L and B to learn and to broadcast, P pieces of D each; F frames an update, r
-frames/s of a core that only plays. All of it is work for the cores, and the serial part is one core's.
+S serial seconds an update: L and B to learn and to broadcast, P pieces of D each.
 
 Results go to cluster.json, with tables in cluster.md beside it.
 """
@@ -22,49 +21,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
+from scaling import CONFIG, UPDATES, WARM_UP, predicted, session
 
-from pongrad import Fast
 from pongrad.games import environment
-from pongrad.learning.learners import first_games, new_agent, new_learner, next_games, play_for
+from pongrad.learning.learners import first_games, new_agent, new_learner, next_games
 from pongrad.playing.cluster import Broadcast
 from pongrad.playing.play import play_on
 from pongrad.playing.shared import SharedAgent
-from pongrad.playing.workers import Workers
 
 RESULTS = Path(__file__).with_name("results") / "cluster.json"
-CONFIG = Fast(seed=7)
-WARM_UP, UPDATES, ROUNDS = 10, 60, 5
+ROUNDS = 5
 CORES = 1, 2, 4, 8, 16, 64, 256
 MANY = 16
 WHERE = {"processes": None, "ray": "local"}
-
-
-def session(address: str | None, count: int, learning: bool) -> dict[str, float]:
-    """Frames/s of a training, always the same one, and the driver's processor time an update."""
-    agent = new_agent(CONFIG)
-    learner, shared = new_learner(CONFIG, agent), SharedAgent(agent)
-    with Workers(shared, count, address) as team:
-        while len(team) < count:
-            team._team.wait([], 0.1)  # the last actors are still starting
-        given = learner if learning else None
-        nothing = {name: np.zeros(len(array), np.bool_) for name, array in agent.network.weights.items()}
-        frames = 0
-        for number, played in enumerate(
-            play_for(given, CONFIG, team, first_games(CONFIG), WARM_UP + UPDATES)
-        ):
-            if learning:
-                learner.update(number, 0)
-                shared.publish(agent.network.weights, learner.moved)
-            else:
-                shared.publish(agent.network.weights, nothing)
-            if number >= WARM_UP:
-                frames += sum(rollout.frames for place in played for rollout, _ in place)
-            if number == WARM_UP - 1:
-                start, cpu = time.perf_counter(), time.process_time()
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return {"frames_per_second": frames / seconds, "driver_seconds_an_update": cpu / UPDATES}
 
 
 def serial_shares() -> dict[str, float]:
@@ -108,15 +78,12 @@ def serial_shares() -> dict[str, float]:
     return {**medians, "all_bytes": sum(array.nbytes for array in agent.network.weights.values())}
 
 
-def predicted(result: dict[str, Any], cores: int) -> dict[str, float]:
-    """Frames/s of so many cores, and what the work of all and the serial part would each allow."""
+def serial_seconds(result: dict[str, Any], cores: int) -> float:
+    """S of an update on so many cores, through Ray."""
     shares = result["serial"]
     pieces = min(CONFIG.num_games, 2 * cores)
-    driver = pieces * result["driver_seconds_a_piece"]["ray"]
-    serial = shares["learn_seconds"] + shares["publish_seconds"] + shares["put_seconds"] + driver
-    frames = shares["frames"]
-    work = frames / shares["play_frames_per_second"] + serial
-    return {"all": cores * frames / work, "serial": frames / serial}
+    once = sum(shares[f"{name}_seconds"] for name in ("learn", "publish", "put"))
+    return once + pieces * result["driver_seconds_a_piece"]["ray"]
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -147,8 +114,9 @@ def tables(result: dict[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for cores in CORES:
-        each = predicted(result, cores)
-        row = each["all"], each["serial"], min(each.values())
+        serial = serial_seconds(result, cores)
+        each = predicted(shares["frames"], shares["play_frames_per_second"], serial, cores)
+        row = *each, min(each)
         lines.append(f"| {cores} | {' | '.join(f'{value:,.0f}' for value in row)} |")
     return "\n".join(lines) + "\n"
 
@@ -158,11 +126,11 @@ def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in WHERE}
     for number in range(ROUNDS):
         for name in list(WHERE)[:: 1 if number % 2 else -1]:
-            rates[name].append(session(WHERE[name], 2, learning=True)["frames_per_second"])
+            rates[name].append(session(2, WHERE[name])["frames_per_second"])
             print(name, round(rates[name][-1]), flush=True)
     ratio = statistics.median(b / a for a, b in zip(*rates.values(), strict=True))
     driver = {
-        name: session(address, MANY, learning=False)["driver_seconds_an_update"] / CONFIG.num_games
+        name: session(MANY, address, learning=False)["main_seconds_an_update"] / CONFIG.num_games
         for name, address in WHERE.items()
     }
     ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
