@@ -188,7 +188,7 @@ def main():
     if options.resume and not options.file.exists():
         parser.error(f"there is no {options.file} to resume from")
     if options.file.exists() and not options.resume:
-        parser.error(f"{options.file} exists: go on with it (--resume) or give another --file")
+        parser.error(f"{options.file} exists: add --resume, or give another --file")
     folder = options.file.parent
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         parser.error(f"cannot write to the folder {folder}: give another --file")
@@ -229,6 +229,6 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        raise SystemExit("\nstopped; if an update was saved, go on with --resume") from None
+        raise SystemExit("\nstopped; if an update was saved, --resume continues it") from None
     except OSError as error:
         raise SystemExit(f"cannot go on: {error}") from None

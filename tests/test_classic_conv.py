@@ -209,7 +209,7 @@ def test_it_plays_real_pong_learns_and_resumes(run, tmp_path, monkeypatch):
 def test_a_file_of_the_other_lesson_is_one_clear_line(run, tmp_path, capsys):
     weights = classic.initial_weights(np.random.default_rng(0))
     classic.save(tmp_path / "c.npz", weights, weights, 10, -20.5)
-    for flags, line in ((), "exists: go on with it"), (("--resume",), "damaged or of another program"):
+    for flags, line in ((), "exists: add --resume"), (("--resume",), "damaged or of another program"):
         with pytest.raises(SystemExit) as stop:
             run(*flags)
         assert stop.value.code == 2

@@ -216,7 +216,7 @@ def test_a_run_whose_workers_die_again_and_again_is_saved(run, tmp_path):
         time.sleep(0.01)
     _, errors = process.communicate()
     assert process.returncode == 2
-    assert re.fullmatch(r"pongrad: 3 workers died .* go on with --resume .*\n", errors)
+    assert re.fullmatch(r"pongrad: 3 workers died .* resume it with --resume .*\n", errors)
     assert newest_checkpoint(tmp_path / "run").progress.update == 2
 
 

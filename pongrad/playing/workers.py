@@ -307,7 +307,7 @@ def _count_death(task: _Task, death: WorkerDied) -> None:
     if task.deaths == DEATHS:
         raise WorkersDied(
             f"{DEATHS} workers died of the same games, the last with {death}: free memory or "
-            "use fewer --workers; a training run is saved, go on with --resume (if they die again, "
+            "use fewer --workers; a training run is saved, resume it with --resume (if they die again, "
             "delete its newest checkpoint)"
         )
 
