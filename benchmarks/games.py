@@ -170,14 +170,14 @@ def main() -> None:
             if not results.has(game, "sb3"):
                 peer(game, results)
     else:
-        with ThreadPoolExecutor(2) as pool:
-            runs = itertools.product(sorted(options.frames), options.seeds, options.games)
-            waiting = [
-                pool.submit(learn, game, options.network, seed, frames, options.runs, results)
-                for frames, seed, game in runs
-            ]
-            for run in waiting:
-                run.result()
+        for frames in sorted(options.frames):  # one after the other: both are of the same runs
+            with ThreadPoolExecutor(2) as pool:
+                waiting = [
+                    pool.submit(learn, game, options.network, seed, frames, options.runs, results)
+                    for seed, game in itertools.product(options.seeds, options.games)
+                ]
+                for run in waiting:
+                    run.result()
     published = {}
     if options.published:
         with options.published.open() as file:
