@@ -45,7 +45,7 @@ def serial_shares() -> dict[str, float]:
     rounds: list[dict[str, float]] = []
     for number in range(WARM_UP + UPDATES):
         times = [time.perf_counter()]
-        places = play_on(agent, games, CONFIG.rollout_steps, len(games), emulator).segments()
+        places = play_on(agent, games, CONFIG.rollout_steps, len(games), 0.0, emulator).segments()
         times.append(time.perf_counter())
         segments = list(itertools.chain(*places))
         for rollout, game in segments:

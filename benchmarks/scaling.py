@@ -77,7 +77,7 @@ def playing_alone() -> dict[str, float]:
     frames, seconds = [], []
     for number in range(WARM_UP + UPDATES // 2):
         start = time.perf_counter()
-        places = play_on(agent, games, CONFIG.rollout_steps, len(games), emulator).segments()
+        places = play_on(agent, games, CONFIG.rollout_steps, len(games), 0.0, emulator).segments()
         seconds.append(time.perf_counter() - start)
         segments = list(itertools.chain(*places))
         frames.append(sum(rollout.frames for rollout, _ in segments))

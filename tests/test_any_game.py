@@ -329,7 +329,7 @@ def test_evaluation_does_not_depend_on_the_workers(cart_pole):
 def test_workers_play_other_games_on(cart_pole):
     """The next game in a place is the one numbered after all others."""
     games = [Game("CartPole-v1", 3, Purpose.TRAINING, number) for number in range(2)]
-    (segments, _) = play_on(cart_pole, games, STEPS, 2, environment.make("CartPole-v1")).segments()
+    (segments, _) = play_on(cart_pole, games, STEPS, 2, 0.0, environment.make("CartPole-v1")).segments()
     assert [game.number for _, game in segments] == [2 * i for i in range(len(segments))]
     assert len(segments) > 2 and sum(len(rollout) for rollout, _ in segments) == STEPS
 

@@ -131,7 +131,7 @@ def test_the_network_is_given_the_last_four_frames_of_its_game(agent):
     """Also across the end of a game; and what it is given, with the actions, is what the logs say."""
     name = "ALE/Pong-v5 max_num_frames_per_episode=100"
     short = new_agent(Fast(game=name.split()[0], env_options=(name.split()[1],), network="conv"))
-    (segments,) = play_on(short, games(1, name=name), STEPS, 1, environment.make(name)).segments()
+    (segments,) = play_on(short, games(1, name=name), STEPS, 1, 0.0, environment.make(name)).segments()
     assert len(segments) == 3 and sum(len(rollout) for rollout, _ in segments) == STEPS
     assert [game.number for _, game in segments] == [0, 1, 2]
     for rollout, _ in segments:
@@ -148,8 +148,8 @@ def test_the_network_is_given_the_last_four_frames_of_its_game(agent):
 def test_a_game_that_ends_with_the_last_step_moves_nothing_of_others(steps):
     name = "ALE/Pong-v5 max_num_frames_per_episode=100"
     short = new_agent(Fast(env_options=(name.split()[1],), network="conv", num_hidden_layer_neurons=8))
-    both = play_on(short, games(2, name=name), steps, 2, environment.make(name)).segments()
-    (alone,) = play_on(short, games(2, name=name)[1:], steps, 2, environment.make(name)).segments()
+    both = play_on(short, games(2, name=name), steps, 2, 0.0, environment.make(name)).segments()
+    (alone,) = play_on(short, games(2, name=name)[1:], steps, 2, 0.0, environment.make(name)).segments()
     assert len(both[1]) == len(alone) == 1 + (steps > 25)
     for (rollout, game), (want, want_game) in zip(both[1], alone, strict=True):
         assert_same(rollout, want)

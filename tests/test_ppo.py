@@ -213,7 +213,7 @@ def test_rollouts_of_a_fixed_length_are_whole_games(emulator, new_game, same_rol
     games = first_games(SMALL)
     parts = {}
     for _ in range(4):
-        played = play_on(agent, games, SMALL.rollout_steps, SMALL.num_games, emulator).segments()
+        played = play_on(agent, games, SMALL.rollout_steps, SMALL.num_games, 0.0, emulator).segments()
         assert [sum(len(rollout) for rollout, _ in segments) for segments in played] == [500] * 3
         for segments in played:
             for rollout, game in segments:
@@ -245,7 +245,7 @@ def test_any_number_of_workers_plays_the_same_rollouts_one_update_behind(count, 
     with Workers(shared, count) as team:
         everything = play_for(None, config, team, games, times=4)
         for got, newer, played_by in zip(everything, (1, 2, 3, 4), (0, 0, 1, 2), strict=True):
-            want = play_on(agents[played_by], games, 20, 7, emulator).segments()
+            want = play_on(agents[played_by], games, 20, 7, 0.0, emulator).segments()
             assert len(got) == len(want) == 7
             for some, wanted in zip(got, want, strict=True):
                 for (rollout, game), (rollout_wanted, game_wanted) in zip(some, wanted, strict=True):
@@ -283,7 +283,7 @@ def test_an_update_names_the_rows_that_it_moves(network, emulator):
     learner, games = new_learner(config, agent), first_games(config)
     for number in range(2):
         before = agent.copy().network.weights
-        places = play_on(agent, games, 16, 2, emulator).segments()
+        places = play_on(agent, games, 16, 2, 0.0, emulator).segments()
         for rollout, _ in [place[0] for place in places]:
             learner.add(rollout, terminated=False)
         learner.update(number, 0)

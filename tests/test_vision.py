@@ -17,6 +17,7 @@ from pongrad import classic
 from pongrad.games.colours import CLASSES
 from pongrad.games.randomness import uniform
 from pongrad.network.acting import new_rollout_buffer, policy_step
+from pongrad.network.exploration import NOT_HELD
 from pongrad.network.network import Network
 from pongrad.network.policy import choose_action
 from pongrad.vision.inputs import Inputs
@@ -169,7 +170,7 @@ def given_inputs(vision, screens_shown):
     """The inputs that the network is given of screens in turn, as sets; none may be given twice."""
     rollout_buffer, frame_buffer = new_rollout_buffer(len(screens_shown), vision), new_frame_buffer(vision)
     network = Network({"W1": np.ones((vision.size, 2)), "W2": np.ones((2, 2))})
-    policy_args = *network.acting_args, 1, np.uint64(1), False
+    policy_args = *network.acting_args, 1, np.uint64(1), False, NOT_HELD
     for step, screen in enumerate(screens_shown):
         args = vision.preprocessing_args(screen), vision.input_args
         policy_step(*args, True, frame_buffer, policy_args, step, rollout_buffer, step)
@@ -344,7 +345,7 @@ def test_the_first_input_is_zero_and_the_others_are_what_changed():
 
     rollout_buffer, frame_buffer = new_rollout_buffer(3, vision), new_frame_buffer(vision)
     network = Network({"W1": np.ones((6400, 2)), "W2": np.ones((2, 1))})
-    policy_args = *network.acting_args, 1, np.uint64(1), False
+    policy_args = *network.acting_args, 1, np.uint64(1), False, NOT_HELD
     for t, (palette, _) in enumerate(pairs):
         policy_step(
             vision.preprocessing_args(palette),
@@ -416,8 +417,8 @@ def test_draws_are_uniform_for_any_key():
         assert np.sum((counts - 1000) ** 2 / 1000) < 55  # chi-squared, 19 degrees: 1 in 50,000
 
 
-def choose(logits, draw, greedy, dtype=np.float64):
-    return choose_action(np.array(logits, dtype), draw, greedy)
+def choose(logits, draw, greedy, dtype=np.float64, held=NOT_HELD):
+    return choose_action(np.array(logits, dtype), draw, greedy, held)
 
 
 @pytest.mark.parametrize("logits", [[-2.0], [0.5], [0.5, 0.5], [1.0, -1.0, 0.0, 2.0, -3.0, 1.0]], ids=str)

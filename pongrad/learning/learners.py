@@ -147,7 +147,10 @@ def play_for(
         Interrupted, WorkersDied: see `Workers`.
     """
     if isinstance(config, Fast):
-        for played in workers.collect_steps(games, config.rollout_steps, times, stopping):
+        collected = workers.collect_steps(
+            games, config.rollout_steps, times, stopping, config.hold_probability
+        )
+        for played in collected:
             _add(learner, itertools.chain(*played))
             yield played
         return

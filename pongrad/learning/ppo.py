@@ -2,8 +2,7 @@
 
 The network has a logit for each action and, as its last output, the value V(x): the return that is
 expected. Returns are discounted sums of the signs of rewards, to the next end: of a point, a life or the
-game; where no step of an update has a reward, novelty is rewarded (see `novelty`). With rollouts of a fixed
-length the learner ascends, with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
+game. With rollouts of a fixed length the learner ascends, with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
 
     mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  -  value_coefficient  (V(x_t) - R_t)^2
             +  entropy_coefficient  H(pi(. | x_t))  +  log_barrier_coefficient  mean_a log pi(a | x_t)
@@ -12,6 +11,11 @@ on small parts of the rollouts, several times over. A_t is the generalised advan
 the values as they are before the update. pi_old is the policy that played: not quite the one that the update
 starts from, for the workers have played on during the last update (see `workers.Workers.collect_steps`). The
 advantages of each minibatch are standardised.
+
+Where an action is held to explore (see `exploration`), pi_old leaves that out: the ratio begins at 1, as if
+the policy had drawn the action, and what is rewarded is learned although the policy hardly ever does it.
+With the probabilities that were played with, it would begin at 0.15 for the action held, and beyond the
+clipping for all others.
 """
 
 from collections.abc import Sequence
@@ -22,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.games.randomness import Purpose, seed_sequence
-from pongrad.learning.novelty import Novelty
 from pongrad.learning.optimisers import LazyRMSProp
 from pongrad.learning.recipes import Fast
 from pongrad.learning.returns import generalised_advantages, standardise
@@ -55,7 +58,6 @@ class PPO:
     Attributes:
         network: what learns; its weights are changed in place.
         optimiser: how they move.
-        novelty: what has been seen without a reward; None where the inputs are not sparse.
     """
 
     def __init__(
@@ -81,7 +83,6 @@ class PPO:
         self.life_loss_ends = life_loss_ends
         self.bonuses = config.bonuses(reward_ends)
         self.optimiser = LazyRMSProp(network.weights, config.rate)
-        self.novelty = None if network.strides else Novelty(len(network.weights["W1"]))
         self._segments: list[tuple[Rollout, bool]] = []
 
     def __repr__(self) -> str:
@@ -89,8 +90,8 @@ class PPO:
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
-        """What it remembers from update to update: the optimiser's state and, if any, `counts` of inputs."""
-        return self.optimiser.state | ({"counts": self.novelty.counts} if self.novelty else {})
+        """What it remembers from update to update: the optimiser's state."""
+        return self.optimiser.state
 
     @property
     def moved(self) -> dict[str, NDArray[np.bool_]]:
@@ -115,8 +116,8 @@ class PPO:
             Means over the steps, for the metrics: policy_loss, value_loss, entropy (nats), clip_fraction
             (share of the steps that the clipping leaves without a gradient), approx_kl (nats, from the policy
             that played to the one that learns; Schulman 2020), probability/NAME (of each action),
-            explained_variance (of the returns, by the values before the update), novelty (standard
-            deviation of what the steps got for it), crowded (share of the steps whose screen may have held
+            explained_variance (of the returns, by the values before the update), rewarded (share of the
+            steps with a reward), crowded (share of the steps whose screen may have held
             more than the network was given), learning_rate.
         """
         config = self.config
@@ -145,10 +146,6 @@ class PPO:
         """The steps to learn from, with advantages and returns as the network now sees them; metrics."""
         rollouts = [rollout for rollout, _ in self._segments]
         rewards = [np.sign(rollout.rewards).astype(float) for rollout in rollouts]
-        novelty = 0.0
-        if self.novelty and not any(each.any() for each in rewards):
-            rewards = [self.config.novelty_coefficient * each for each in self.novelty.rewards(rollouts)]
-            novelty = float(np.std(np.concatenate(rewards)))
         inputs = join([rollout.inputs for rollout in rollouts])
         next_observations = join([rollout.next_observation for rollout in rollouts])
         actions = np.concatenate([rollout.actions for rollout in rollouts])
@@ -173,8 +170,9 @@ class PPO:
         ).astype(out.dtype)
         returns = advantages + out[:, -1]
         explained = 1 - float(np.var(advantages)) / max(float(np.var(returns)), 1e-12)
+        rewarded = float(np.mean(np.concatenate(rewards) != 0))
         crowded = float(np.mean(np.concatenate([rollout.crowded for rollout in rollouts])))
-        about = {"explained_variance": explained, "novelty": novelty, "crowded": crowded}
+        about = {"explained_variance": explained, "rewarded": rewarded, "crowded": crowded}
         old_log_p = np.concatenate([rollout.log_probabilities for rollout in rollouts]).astype(out.dtype)
         return _Batch(inputs, actions, old_log_p, advantages, returns), about
 

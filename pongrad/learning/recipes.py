@@ -199,9 +199,9 @@ class Fast(Recipe):
     """Weight of the log-barrier bonus, at first: the mean of all actions' log-probabilities."""
     value_coefficient: float = 0.5
     """Weight of the squared error of the values."""
-    novelty_coefficient: float = 0.1
-    """Weight of the reward for what has seldom been seen, in updates without any other reward: it finds the
-    first rewards of games where random play meets hardly any. Only with --network sparse."""
+    hold_probability: float = 0.7
+    """In a game without a reward in its first 1,000 steps, the probability that a step takes the action that
+    is held for 256 steps. It finds the first rewards of games where random play meets hardly any."""
     learning_rate: Annotated[
         float | None,
         arg(metavar="FLOAT", help_behavior_hint="(default: 1.5e-3, with --network conv 5e-4)"),
@@ -241,7 +241,8 @@ class Fast(Recipe):
         super().check()
         _above_zero(self, "num_games", "rollout_steps", "epochs", "minibatches", "schedule_frames", "clip")
         _from_to(self, 0, 1, "lambda_")
-        coefficients = (f"{name}_coefficient" for name in ("entropy", "log_barrier", "value", "novelty"))
+        _from_to(self, 0, 0.99, "hold_probability")
+        coefficients = (f"{name}_coefficient" for name in ("entropy", "log_barrier", "value"))
         _from_to(self, 0, math.inf, *(name for name in coefficients if getattr(self, name) is not None))
         if self.minibatches > self.num_games * self.rollout_steps:
             raise UserError("--minibatches must not be more than --num-games times --rollout-steps")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pongrad.games.randomness import uniform
 from pongrad.ground.compiled import compiled
+from pongrad.network.exploration import Held
 from pongrad.network.layers import Array
 from pongrad.network.network import first_outputs
 from pongrad.network.policy import choose_action
@@ -14,8 +15,8 @@ from pongrad.vision.inputs import Int64s, Pixels, Values
 from pongrad.vision.pixels import PreprocessingArgs, active_pixels
 from pongrad.vision.preprocessing import FrameBuffer, InputArgs, Vision, observe
 
-PolicyArgs = tuple[tuple[Array, ...], tuple[Array, ...], int, np.uint64, bool]
-"""Of an agent: weights, biases, number of logits, random stream, whether to be greedy."""
+PolicyArgs = tuple[tuple[Array, ...], tuple[Array, ...], int, np.uint64, bool, Held]
+"""Of an agent: weights, biases, number of logits, random stream, whether to be greedy, what is held."""
 
 RolloutBuffer = tuple[Int64s, Pixels, Values, NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]
 """What `policy_step` writes down of each step."""
@@ -52,7 +53,8 @@ def policy_step(
         input_args: what the network is given of two screens, see `observe`.
         is_new: whether the screen is new; if not, `frame_buffer` already holds its pixels.
         frame_buffer: the pixels of this screen and of the one before.
-        policy_args: weights, biases, number of logits, stream, greedy: see `first_outputs`, `choose_action`.
+        policy_args: weights, biases, number of logits, stream, greedy, held: see `first_outputs`,
+            `choose_action`.
         step: counts the game's steps.
         rollout_buffer: offsets, pixels, values (see `Inputs`), actions (uint8), the logarithms of their
             probabilities (float64) and whether the screen was crowded (bool, see `observe`), all written at
@@ -62,7 +64,7 @@ def policy_step(
         The place of the chosen action.
     """
     seen, counts, _, _ = frame_buffer
-    weights, biases, logit_count, stream, greedy = policy_args
+    weights, biases, logit_count, stream, greedy, held = policy_args
     offsets, pixels, values, actions, log_probabilities, crowded = rollout_buffer
     start = offsets[t]
     if is_new:
@@ -71,7 +73,8 @@ def policy_step(
     offsets[t + 1] = end = start + count
     logits = first_outputs(pixels[start:end], values[start:end], weights, biases, logit_count)
     likeliest = greedy and not stands_still(frame_buffer, step)
-    actions[t], log_probabilities[t] = choose_action(logits, uniform(stream, np.uint64(step)), likeliest)
+    draw = uniform(stream, np.uint64(step))
+    actions[t], log_probabilities[t] = choose_action(logits, draw, likeliest, held)
     return actions[t]
 
 

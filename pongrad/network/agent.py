@@ -19,6 +19,7 @@ from pongrad.ground.errors import UserError
 from pongrad.network import batch_acting
 from pongrad.network.acting import PolicyArgs, new_rollout_buffer, policy_step
 from pongrad.network.convolution import Filters
+from pongrad.network.exploration import NOT_HELD, Held
 from pongrad.network.finding import find_agent, instead_of
 from pongrad.network.layers import Array
 from pongrad.network.network import Network
@@ -173,13 +174,13 @@ class Agent:
         self._frame_buffer.add(0, frame, self._step)
         logits = batch_acting.logits(self.network, self._frame_buffer, self.logits)
         likeliest = likeliest and not self._frame_buffer.stands_still(0, self._step)
-        place, _ = batch_acting.choose(logits[0], self._stream, self._step, likeliest)
+        place, _ = batch_acting.choose(logits[0], self._stream, self._step, likeliest, NOT_HELD)
         self._step += 1
         return place
 
-    def policy_args(self, stream: np.uint64, greedy: bool) -> PolicyArgs:
+    def policy_args(self, stream: np.uint64, greedy: bool, held: Held = NOT_HELD) -> PolicyArgs:
         """The agent as `acting.policy_step` takes it, drawing its actions from this stream."""
-        return *self.network.acting_args, self.logits, stream, greedy
+        return *self.network.acting_args, self.logits, stream, greedy, held
 
     @property
     def logits(self) -> int:

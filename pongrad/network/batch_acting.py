@@ -8,6 +8,7 @@ import numpy as np
 
 from pongrad.games.randomness import uniform
 from pongrad.ground.compiled import compiled
+from pongrad.network.exploration import Held
 from pongrad.network.layers import Array
 from pongrad.network.network import Network
 from pongrad.network.policy import choose_action
@@ -55,6 +56,6 @@ def logits(network: Network, frame_buffer: FrameBuffer, count: int) -> Array:
 
 
 @compiled()
-def choose(logits: Array, stream: np.uint64, step: int, likeliest: bool) -> tuple[int, float]:
+def choose(logits: Array, stream: np.uint64, step: int, likeliest: bool, held: Held) -> tuple[int, float]:
     """The place of the action at a game's step, and the logarithm of its probability; logits [count]."""
-    return choose_action(logits, uniform(stream, np.uint64(step)), likeliest)
+    return choose_action(logits, uniform(stream, np.uint64(step)), likeliest, held)

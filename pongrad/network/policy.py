@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pongrad.ground.compiled import compiled
+from pongrad.network.exploration import Held
 from pongrad.network.layers import Array
 
 UP = 0
@@ -55,22 +56,27 @@ def entropy(p: Array) -> float:
 
 
 @compiled()
-def choose_action(logits: Array, draw: float, greedy: bool) -> tuple[int, float]:
-    """Choose an action by its probability, or greedily the likeliest one.
+def choose_action(logits: Array, draw: float, greedy: bool, held: Held) -> tuple[int, float]:
+    """Choose an action by its probability, or greedily the likeliest one, or the one that is held.
 
     Args:
         logits: one for each action, their softmax gives the probabilities; or a single one z of two actions,
             sigmoid(z) is the probability of the first.
         draw: uniform in [0, 1).
         greedy: whether to choose the likeliest action, the first of several.
+        held: the place of an action, and the share of all draws that take it.
 
     Returns:
-        The action's place, and the logarithm of its probability.
+        The action's place, and the logarithm of the probability that the logits give it.
     """
+    held_action, share = held
+    is_held = draw < share
+    draw = (draw - share) / (1 - share)
     if len(logits) == 1:  # sigmoid is written with tanh so that it never overflows
         z = logits[0]
         threshold = 0.5 if greedy else draw
         action = 0 if threshold < 0.5 * (1 + np.tanh(0.5 * z)) else 1
+        action = held_action if is_held else action
         z = float(z if action == 0 else -z)
         return action, min(z, 0.0) - np.log1p(np.exp(-abs(z)))
     action = int(np.argmax(logits))
@@ -78,7 +84,9 @@ def choose_action(logits: Array, draw: float, greedy: bool) -> tuple[int, float]
     total = 0.0
     for logit in logits:
         total += np.exp(float(logit - largest))
-    if not greedy:
+    if is_held:
+        action = held_action
+    elif not greedy:
         left = draw * total
         for action in range(len(logits)):
             left -= np.exp(float(logits[action] - largest))

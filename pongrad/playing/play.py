@@ -17,6 +17,7 @@ from pongrad.games.game import Game
 from pongrad.network.acting import RolloutBuffer, new_rollout_buffer, policy_loop
 from pongrad.network.agent import Agent
 from pongrad.network.batch_acting import ROWS
+from pongrad.network.exploration import NOT_HELD, Held, held_action
 from pongrad.playing.rollout import Played, Rollout, SerialisedRollouts, next_game
 from pongrad.playing.side_by_side import play_side_by_side
 from pongrad.vision.frames import FrameStack
@@ -40,7 +41,7 @@ def play(
     """
     if isinstance(agent.vision, FrameStack):
         groups = [games[i : i + ROWS] for i in range(0, len(games), ROWS)]
-        played = [play_side_by_side(agent, group, until, None) for group in groups]
+        played = [play_side_by_side(agent, group, until, None, 0.0) for group in groups]
     else:
         player = _Player(agent, agent.vision, len(games) * (until + 1), emulator)
         played = [player.serialise([[player.play(game, until)] for game in games])]
@@ -57,15 +58,26 @@ def play_without_rollouts(
 
 
 def play_on(
-    agent: Agent, games: Sequence[Game], steps: int, stride: int, emulator: Environment
+    agent: Agent,
+    games: Sequence[Game],
+    steps: int,
+    stride: int,
+    hold_probability: float,
+    emulator: Environment,
 ) -> SerialisedRollouts:
     """Play exactly `steps` steps in each place; a game that ends is followed by the `stride`-th after it.
+
+    Args:
+        agent, games, emulator: see `play`.
+        steps: at least 1.
+        stride: between the number of a game and of the one that follows it.
+        hold_probability: how the agent explores, see `exploration.held_action`.
 
     Returns:
         The segments played in each place, at least one.
     """
     if isinstance(agent.vision, FrameStack):
-        return play_side_by_side(agent, games, steps, stride)
+        return play_side_by_side(agent, games, steps, stride, hold_probability)
     room = len(games) * 2 * steps  # should every game end at its first step
     player = _Player(agent, agent.vision, room, emulator)
     places = []
@@ -73,7 +85,8 @@ def play_on(
         place = []
         left = steps
         while left:
-            place.append(player.play(game, left))
+            held = held_action(game, len(agent.actions), hold_probability)
+            place.append(player.play(game, left, held))
             played, *_, game = place[-1]
             left -= played
             game = next_game(game, stride)
@@ -96,8 +109,8 @@ class _Player:
         self._is_over = np.zeros(1, np.bool_)
         self._row = 0
 
-    def play(self, game: Game, until: int) -> Played:
-        """Play this game for `until` more steps or to its end.
+    def play(self, game: Game, until: int, held: Held = NOT_HELD) -> Played:
+        """Play this game for `until` more steps or to its end, holding an action or not.
 
         If it goes another way than it went, it is restarted.
         """
@@ -117,7 +130,7 @@ class _Player:
             self._input_args,
             game.step == 0,  # else the screen is stale, and the game has brought what was on it
             self._frame_buffer,
-            agent.policy_args(game.stream, agent.greedy),
+            agent.policy_args(game.stream, agent.greedy, held),
             game.step,
             self._rollout_buffer,
             first,

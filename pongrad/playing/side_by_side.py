@@ -16,12 +16,13 @@ from pongrad.games.game import Game
 from pongrad.network import batch_acting
 from pongrad.network.agent import Agent
 from pongrad.network.batch_acting import ROWS
+from pongrad.network.exploration import held_action
 from pongrad.playing.rollout import Played, SerialisedRollouts, next_game
 from pongrad.vision.frames import SIDE, STACK, Frames, FrameStack, Grey
 
 
 def play_side_by_side(
-    agent: Agent, games: Sequence[Game], steps: int, stride: int | None
+    agent: Agent, games: Sequence[Game], steps: int, stride: int | None, hold_probability: float
 ) -> SerialisedRollouts:
     """Play so many steps in each place.
 
@@ -31,6 +32,7 @@ def play_side_by_side(
             if it is to be played in the same row wherever it is played.
         steps: at least 1.
         stride: a game that ends is followed by the `stride`-th after it; None: by none.
+        hold_probability: how the agent explores, see `exploration.held_action`.
 
     Returns:
         The segments played in each place, at least one.
@@ -41,7 +43,7 @@ def play_side_by_side(
     emulators = _emulators(agent.game)
     rows = _rows(games)
     places = [
-        _Place(agent, agent.vision, frame_buffer, row, emulators[row], game, stride)
+        _Place(agent, agent.vision, frame_buffer, row, emulators[row], game, stride, hold_probability)
         for row, game in zip(rows, games, strict=True)
     ]
     for _ in range(steps):
@@ -85,6 +87,7 @@ class _Place:
         emulator: Environment,
         game: Game,
         stride: int | None,
+        hold_probability: float,
     ) -> None:
         self.row = row
         self.ended = False
@@ -95,7 +98,7 @@ class _Place:
         self.rewards: list[float] = []
         self.lives_lost: list[float] = []
         self._agent, self._vision, self._emulator, self._stride = agent, vision, emulator, stride
-        self._frame_buffer = frame_buffer
+        self._frame_buffer, self._hold_probability = frame_buffer, hold_probability
         self._next: Game | None = game
 
     def begin(self) -> None:
@@ -107,6 +110,7 @@ class _Place:
         game = environment.resume(self._emulator, game)
         self._emulator_seconds = clock() - start
         self._game, self._step = game, game.step
+        self._held = held_action(game, len(self._agent.actions), self._hold_probability)
         self._timings = self._emulator.timings(game)
         self._won, self._lost, self._lives = game.won, game.lost, self._emulator.lives()
         if game.step == 0:
@@ -127,7 +131,9 @@ class _Place:
         """Play one step, given the network's logits."""
         agent, emulator = self._agent, self._emulator
         likeliest = agent.greedy and not self._frame_buffer.stands_still(self.row, self._step)
-        action, log_probability = batch_acting.choose(logits, self._game.stream, self._step, likeliest)
+        action, log_probability = batch_acting.choose(
+            logits, self._game.stream, self._step, likeliest, self._held
+        )
         start = clock()
         reward = emulator.act(agent.actions[action], next(self._timings))
         self._emulator_seconds += clock() - start

@@ -165,6 +165,7 @@ class Workers:
         steps: int,
         times: int | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        hold_probability: float = 0.0,
     ) -> Iterator[list[list[Segment]]]:
         """Play all games on for exactly so many steps, and again, and again; see `play.play_on`.
 
@@ -180,6 +181,7 @@ class Workers:
             steps: to play in each at a time.
             times: how often; None: until the iterator is closed.
             stopping: polled ten times a second; true cancels.
+            hold_probability: how the agent explores, see `exploration.held_action`.
 
         Yields:
             The segments played in the place of each game.
@@ -208,7 +210,7 @@ class Workers:
                 return None
             dealt = places.stop
             batch = [games[place % len(games)] for place in places]
-            return _Task(places, behind + time, (play_on, batch, steps, len(games)))
+            return _Task(places, behind + time, (play_on, batch, steps, len(games), hold_probability))
 
         def take(places: range, answer: SerialisedRollouts) -> None:
             for place, segments in zip(places, answer.segments(), strict=True):

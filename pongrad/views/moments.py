@@ -18,6 +18,7 @@ from pongrad.network.acting import new_rollout_buffer, policy_step
 from pongrad.network.agent import Agent
 from pongrad.network.batch_acting import ROWS
 from pongrad.network.convolution import Filters
+from pongrad.network.exploration import NOT_HELD
 from pongrad.network.layers import Array, ReLU
 from pongrad.network.policy import probability_up, softmax
 from pongrad.vision.frames import SIDE, FrameStack
@@ -150,7 +151,8 @@ class _FrameThinker:
                     hidden = out[row].copy()
         assert hidden is not None, "there is a layer between convolutions and outputs"
         likeliest = agent.greedy and not self._frame_buffer.stands_still(row, step)
-        action, _ = batch_acting.choose(out[row, : agent.logits], self._game.stream, step, likeliest)
+        logits = out[row, : agent.logits]
+        action, _ = batch_acting.choose(logits, self._game.stream, step, likeliest, NOT_HELD)
         newest_first = self._frame_buffer.frames[row, ::-1].astype(np.float32)
         inputs = (newest_first - self._vision.background_frame.astype(np.float32)) / np.float32(255)
         return Thought(inputs, hidden, tuple(maps), *_decision(agent, out[row]), action)

@@ -1,0 +1,40 @@
+"""Exploration where a game gives no reward: an action is held for a while.
+
+Random play changes its mind at every step, and some games reward only what takes longer: in Enduro a car has
+to gather speed before it passes another, in Freeway a chicken has to cross ten lanes. So in a game without a
+reward in its first `QUIET_STEPS` steps an action is drawn, all as likely, and held for `HOLD_STEPS` steps:
+each of them takes it with a certain probability, else what the policy draws. Then another is drawn. This is
+the temporally extended epsilon-greedy exploration of Dabney, Ostrovski and Barreto 2021, but for its random
+lengths. `ppo` says how it is learned from.
+"""
+
+import numpy as np
+
+from pongrad.games.game import Game
+from pongrad.games.randomness import uniform
+
+QUIET_STEPS = 1000
+"""So many steps of a game without a reward begin it."""
+HOLD_STEPS = 256
+"""An action is held for so many steps."""
+_FIRST_DRAW = 2**40
+"""Numbers of a game's random stream from here on draw actions to hold; a game has far fewer steps."""
+
+Held = tuple[int, float]
+"""The place of an action that is held, and the probability that a step takes it."""
+
+NOT_HELD: Held = 0, 0.0
+
+
+def held_action(game: Game, actions: int, probability: float) -> Held:
+    """What is held while this game is played on, for the few steps that an update learns from.
+
+    Args:
+        game: as it stands before them.
+        actions: how many there are.
+        probability: that a step takes the action that is held.
+    """
+    if game.step < QUIET_STEPS or game.won or game.lost:
+        return NOT_HELD
+    draw = uniform(game.stream, np.uint64(_FIRST_DRAW + game.step // HOLD_STEPS))
+    return int(draw * actions), probability
