@@ -23,6 +23,7 @@ from ray.cluster_utils import Cluster
 from pongrad import Fast
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
+from pongrad.ground import compiled
 from pongrad.ground.errors import UserError
 from pongrad.learning.learners import first_games, new_agent, new_learner, play_for
 from pongrad.playing import cluster as clusters
@@ -195,6 +196,16 @@ def test_trials_side_by_side_each_have_a_core(cluster, tmp_path):
     line = command("tune", "--study", tmp_path / "study", "--cluster", cluster.address)
     line += ["--trials", "2", "--jobs", "2", "--frames", "2000", "--compare-seeds", "0", *FLAGS]
     assert "Trials: 2 complete, 0 pruned, 0 lost." in output_on_the_cluster(line)
+
+
+def test_versions_tell_commits_apart(monkeypatch, tmp_path):
+    shutil.copytree(compiled.PACKAGE, tmp_path / "pongrad", ignore=shutil.ignore_patterns("__pycache__"))
+    before = versions()
+    monkeypatch.setattr(compiled, "PACKAGE", tmp_path / "pongrad")
+    assert versions() == before
+    with (tmp_path / "pongrad" / "playing" / "rollout.py").open("a") as file:
+        file.write("# another commit\n")
+    assert {name for name, each in versions().items() if each != before[name]} == {"pongrad"}
 
 
 def test_a_node_with_other_versions_is_not_used(cluster, monkeypatch, capfd):

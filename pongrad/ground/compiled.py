@@ -59,7 +59,7 @@ def cache_folder() -> Path | None:
     Returns:
         The folder; None if no place can be written to, which it says on stderr.
     """
-    name = f"numba-{source_hash()}"
+    name = f"numba-{source_hash(b'@compiled(')}"
     config: Any = numba.config
     temporary = _temporary_folders()
     usual = [PACKAGE / "__pycache__", Path("~/.cache/pongrad"), *temporary]
@@ -109,11 +109,11 @@ def _remove_unused(parent: Path) -> None:
                 shutil.rmtree(marker.parent)
 
 
-def source_hash() -> str:
-    """A hash of all files of the package with compiled functions."""
+def source_hash(text: bytes = b"") -> str:
+    """A hash of the package's source files that contain this text: of all, unless told otherwise."""
     digest = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
         content = file.read_bytes()
-        if b"@compiled(" in content:
+        if text in content:
             digest.update(content)
     return digest.hexdigest()[:16]

@@ -20,6 +20,7 @@ import numpy as np
 import ray
 from ray.exceptions import RayError
 
+from pongrad.ground.compiled import source_hash
 from pongrad.ground.errors import UserError
 from pongrad.ground.system import STOP_SIGNALS, cores, lower_priority, without_stop_signals
 from pongrad.network.agent import Agent
@@ -279,8 +280,9 @@ class Cluster:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that decide what is played."""
-    return {name: version(name) for name in COMPARED_PACKAGES}
+    """Of the packages that decide what is played; of our own a hash of its source, too."""
+    found = {name: version(name) for name in COMPARED_PACKAGES}
+    return found | {"pongrad": f"{found['pongrad']} (source {source_hash()})"}
 
 
 def _differing(theirs: dict[str, str]) -> str:
