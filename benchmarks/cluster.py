@@ -7,9 +7,10 @@ serial shares are measured, those that more cores do not make shorter, each alon
 publishing the weights and putting what has moved into Ray's object store; and the processor time that the
 driver spends on a piece of one game, with 16 workers. From these follows a prediction:
 
-    S = L + B + P D,    frames/s(cores): see `scaling.py`
+    S = L + B + P D,    frames/s(cores) = F / max((F / r + S) / cores, S)
 
-S serial seconds an update: L and B to learn and to broadcast, P pieces of D each.
+S serial seconds an update: L and B to learn and to broadcast, P pieces of D each; F frames an update, r
+frames/s of a core that only plays. All of it is work for the cores, and the serial part is one core's.
 
 Results go to cluster.json, with tables in cluster.md beside it.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from scaling import CONFIG, UPDATES, WARM_UP, predicted, session
+from scaling import CONFIG, UPDATES, WARM_UP, session
 
 from pongrad.games import environment
 from pongrad.learning.learners import first_games, new_agent, new_learner, next_games
@@ -78,12 +79,14 @@ def serial_shares() -> dict[str, float]:
     return {**medians, "all_bytes": sum(array.nbytes for array in agent.network.weights.values())}
 
 
-def serial_seconds(result: dict[str, Any], cores: int) -> float:
-    """S of an update on so many cores, through Ray."""
+def predicted(result: dict[str, Any], cores: int) -> tuple[float, float]:
+    """Frames/s that so many cores of a Ray cluster have time for, and that the serial part has time for."""
     shares = result["serial"]
     pieces = min(CONFIG.num_games, 2 * cores)
     once = sum(shares[f"{name}_seconds"] for name in ("learn", "publish", "put"))
-    return once + pieces * result["driver_seconds_a_piece"]["ray"]
+    serial = once + pieces * result["driver_seconds_a_piece"]["ray"]
+    frames = shares["frames"]
+    return cores * frames / (frames / shares["play_frames_per_second"] + serial), frames / serial
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -114,8 +117,7 @@ def tables(result: dict[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for cores in CORES:
-        serial = serial_seconds(result, cores)
-        each = predicted(shares["frames"], shares["play_frames_per_second"], serial, cores)
+        each = predicted(result, cores)
         row = *each, min(each)
         lines.append(f"| {cores} | {' | '.join(f'{value:,.0f}' for value in row)} |")
     return "\n".join(lines) + "\n"
@@ -130,7 +132,7 @@ def main() -> None:
             print(name, round(rates[name][-1]), flush=True)
     ratio = statistics.median(b / a for a, b in zip(*rates.values(), strict=True))
     driver = {
-        name: session(MANY, address, learning=False)["main_seconds_an_update"] / CONFIG.num_games
+        name: session(MANY, address, learning=False)["main_seconds"] / CONFIG.num_games
         for name, address in WHERE.items()
     }
     ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

@@ -68,7 +68,7 @@ def result(path: str, *keys: str | int, format: str = "") -> str:
 
 def noted(heading: str, text: str) -> str:
     """Return the text if benchmarks/NOTES.md has it in the section whose heading begins so."""
-    path = "benchmarks/NOTES.md"
+    path, heading = "benchmarks/NOTES.md", " ".join(heading.split())
     section, level, within = [], 0, False
     for line in _lines(path):
         if marks := re.match("(#+) ", line):

@@ -9,13 +9,15 @@ from test_vision import choose
 from pongrad.games import environment
 from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose, uniform
-from pongrad.learning.learners import new_agent, next_games
+from pongrad.learning.learners import new_agent, next_games, play_for
 from pongrad.learning.ppo import PPO
 from pongrad.learning.recipes import Fast
 from pongrad.network.exploration import HOLD_STEPS, NOT_HELD, QUIET_STEPS, held_action
 from pongrad.network.network import Network
 from pongrad.playing.play import play, play_on
 from pongrad.playing.rollout import Rollout
+from pongrad.playing.shared import SharedAgent
+from pongrad.playing.workers import Workers
 from pongrad.vision.inputs import Inputs
 
 FREEWAY = Fast(game="ALE/Freeway-v5", num_hidden_layer_neurons=4)
@@ -27,6 +29,7 @@ def game(number=0, **attributes):
 
 def test_an_action_is_held_in_a_game_without_reward():
     assert held_action(game(step=QUIET_STEPS - 1), 9, 0.7) == NOT_HELD
+    assert held_action(game(step=QUIET_STEPS), 9, 0.7) != NOT_HELD
     assert held_action(game(step=QUIET_STEPS, won=1), 9, 0.7) == NOT_HELD
     assert held_action(game(step=QUIET_STEPS, lost=1), 9, 0.7) == NOT_HELD
     begin = QUIET_STEPS - QUIET_STEPS % HOLD_STEPS + HOLD_STEPS
@@ -37,11 +40,11 @@ def test_an_action_is_held_in_a_game_without_reward():
     assert set(actions[:, 0]) == set(range(9))
 
 
-@pytest.mark.parametrize("logits", [[0.5], [1.0, -1.0, 0.0]], ids=str)
 @pytest.mark.parametrize("greedy", [False, True], ids=["drawn", "greedy"])
-def test_a_share_of_all_steps_takes_it(logits, greedy):
+def test_a_share_of_all_steps_takes_it(greedy):
     """The others follow the policy, and all have its probability written down."""
-    odds = np.exp(logits if len(logits) > 1 else [*logits, 0])
+    logits = [1.0, -1.0, 0.0]
+    odds = np.exp(logits)
     policy = np.eye(len(odds))[0] if greedy else odds / odds.sum()
     n = 20_000
     drawn = [choose(logits, uniform(np.uint64(9), np.uint64(i)), greedy, held=(1, 0.6)) for i in range(n)]
@@ -54,7 +57,7 @@ def test_a_share_of_all_steps_takes_it(logits, greedy):
 
 @pytest.mark.parametrize("network", ["sparse", "conv"])
 def test_freeway_is_crossed(network):
-    """Random play crosses no road; evaluating, which `play` is for, holds nothing either."""
+    """Random play crosses no road."""
     agent = new_agent(Fast(game=FREEWAY.game, network=network, num_hidden_layer_neurons=4))
     emulator, points = environment.make(agent.game), {}
     for probability in (0.0, 0.7):
@@ -66,27 +69,42 @@ def test_freeway_is_crossed(network):
     assert points[0.0] == 0 < points[0.7]
 
 
-def test_only_play_for_learning_holds_actions():
-    agent = new_agent(FREEWAY)
+@pytest.mark.parametrize("network", ["sparse", "conv"])
+def test_only_training_holds_actions(network):
+    """Workers play what `play_on` plays here; `play`, which evaluates, holds nothing."""
+    config = Fast(
+        game=FREEWAY.game, network=network, num_games=3, num_hidden_layer_neurons=4, hold_probability=0.9
+    )
+    agent = new_agent(config)
     emulator = environment.make(agent.game)
-    _, (quiet,) = play(agent, [game()], QUIET_STEPS, emulator)
-    (free,), _ = play(agent, [quiet], 64, emulator)
-    (((holding, _),),) = play_on(agent, [quiet], 64, 1, 0.95, emulator).segments()
-    action, _ = held_action(quiet, len(agent.actions), 0.95)
-    assert (holding.actions == action).mean() > 0.8 > (free.actions == action).mean()
-    assert holding.log_probabilities == pytest.approx(np.log(1 / len(agent.actions)), abs=0.1)
+    _, quiet = play(agent, [game(number) for number in range(3)], QUIET_STEPS, emulator)
+    held = np.array([[held_action(each, len(agent.actions), 1.0)[0]] for each in quiet])
+
+    def share_held(rollouts):
+        return np.mean(np.array([rollout.actions for rollout in rollouts]) == held)
+
+    alone = play_on(agent, quiet, config.rollout_steps, 3, 0.9, emulator).segments()
+    with Workers(SharedAgent(agent), 2) as team:
+        (training,) = play_for(None, config, team, quiet, times=1)
+    for ((rollout, after),), ((expected, expected_after),) in zip(training, alone, strict=True):
+        np.testing.assert_array_equal(rollout.actions, expected.actions)
+        assert after == expected_after
+        assert rollout.log_probabilities == pytest.approx(np.log(1 / len(agent.actions)), abs=0.1)
+    assert share_held([rollout for ((rollout, _),) in training]) > 0.85
+    assert share_held(play(agent, quiet, config.rollout_steps, emulator)[0]) < 0.5
 
 
-def test_what_is_held_and_rewarded_is_learned():
+def test_a_rewarded_action_is_learned_whatever_made_it_be_taken():
+    """The policy takes both actions as often; what is played is nearly always the one that is rewarded."""
     network = Network.random((3, 8, 3), np.random.default_rng(0), "float64")
     learner = PPO(network, ("UP", "DOWN"), Fast(minibatches=1, epochs=1, learning_rate=0.02))
     see = Inputs(np.array([0, 1]), np.array([0], np.uint16), np.ones(1, np.int8))
     before = network.forward(see)[0].copy()
     never = np.zeros(1, bool)
-    for action in (1, 1, 1, 0):  # nearly always the one that is held
-        rewards = np.array([action], np.float32)
-        given = np.array([action], np.uint8), np.log([0.5]), rewards
+    for draw in (0.1, 0.3, 0.5, 0.92):  # the last one draws UP
+        action, log_p = choose([0.0, -0.01], draw, False, held=(1, 0.9))
+        given = np.array([action], np.uint8), np.array([log_p]), np.array([action], np.float32)
         learner.add(Rollout(see, see, *given, never, never, 4, 0.0), True)
-    assert learner.update(0, 0)["rewarded"] == 0.75
+    learner.update(0, 0)
     after = network.forward(see)[0]
     assert after[1] - after[0] > before[1] - before[0]

@@ -14,8 +14,8 @@ advantages of each minibatch are standardised.
 
 Where an action is held to explore (see `exploration`), pi_old leaves that out: the ratio begins at 1, as if
 the policy had drawn the action, and what is rewarded is learned although the policy hardly ever does it.
-With the probabilities that were played with, it would begin at 0.15 for the action held, and beyond the
-clipping for all others.
+With the probabilities that were played with, it would begin at 0.15 for the action held (one of nine), so
+that learning from it would take many updates.
 """
 
 from collections.abc import Sequence

@@ -4,8 +4,10 @@ Random play changes its mind at every step, and some games reward only what take
 to gather speed before it passes another, in Freeway a chicken has to cross ten lanes. So in a game without a
 reward in its first `QUIET_STEPS` steps an action is drawn, all as likely, and held for `HOLD_STEPS` steps:
 each of them takes it with a certain probability, else what the policy draws. Then another is drawn. This is
-the temporally extended epsilon-greedy exploration of Dabney, Ostrovski and Barreto 2021, but for its random
-lengths. `ppo` says how it is learned from.
+akin to the temporally extended epsilon-greedy exploration of Dabney, Ostrovski and Barreto 2021, who hold
+actions for random times. `ppo` says how it is learned from.
+
+Whether and what is held is looked up once an update: see `held_action`.
 """
 
 import numpy as np
@@ -14,7 +16,7 @@ from pongrad.games.game import Game
 from pongrad.games.randomness import uniform
 
 QUIET_STEPS = 1000
-"""So many steps of a game without a reward begin it."""
+"""After so many steps without a reward, actions are held."""
 HOLD_STEPS = 256
 """An action is held for so many steps."""
 _FIRST_DRAW = 2**40

@@ -64,19 +64,15 @@ def choose_action(logits: Array, draw: float, greedy: bool, held: Held) -> tuple
             sigmoid(z) is the probability of the first.
         draw: uniform in [0, 1).
         greedy: whether to choose the likeliest action, the first of several.
-        held: the place of an action, and the share of all draws that take it.
+        held: the place of an action, and the share of all draws that take it; not for a single logit.
 
     Returns:
         The action's place, and the logarithm of the probability that the logits give it.
     """
-    held_action, share = held
-    is_held = draw < share
-    draw = (draw - share) / (1 - share)
     if len(logits) == 1:  # sigmoid is written with tanh so that it never overflows
         z = logits[0]
         threshold = 0.5 if greedy else draw
         action = 0 if threshold < 0.5 * (1 + np.tanh(0.5 * z)) else 1
-        action = held_action if is_held else action
         z = float(z if action == 0 else -z)
         return action, min(z, 0.0) - np.log1p(np.exp(-abs(z)))
     action = int(np.argmax(logits))
@@ -84,10 +80,11 @@ def choose_action(logits: Array, draw: float, greedy: bool, held: Held) -> tuple
     total = 0.0
     for logit in logits:
         total += np.exp(float(logit - largest))
-    if is_held:
+    held_action, share = held
+    if draw < share:
         action = held_action
     elif not greedy:
-        left = draw * total
+        left = (draw - share) / (1 - share) * total
         for action in range(len(logits)):
             left -= np.exp(float(logits[action] - largest))
             if left < 0:

@@ -195,6 +195,7 @@ class Cluster:
         self.workers: list[RemoteWorker] = []
         self._unfit: list[RemoteWorker] = []  # they keep their cores, so that no other actor is put there
         self._failure = "no core is free"
+        self._versions = versions()  # as they are now: the source on disk may change
         self._looked = self._next_start = 0.0
         self._last_worker = time.monotonic()  # when there was one
         if self._started:
@@ -266,7 +267,7 @@ class Cluster:
                 self._next_start = time.monotonic() + SECONDS_AFTER_A_FAILURE
                 self._say(f"a worker of the cluster does not start ({_first_line(error)})")
                 continue
-            if differing := _differing(theirs):
+            if differing := _differing(theirs, self._versions):
                 self._unfit.append(worker)
                 self._say(f"a node of the cluster has {differing}: it is not used")
             else:
@@ -285,8 +286,7 @@ def versions() -> dict[str, str]:
     return found | {"pongrad": f"{found['pongrad']} (source {source_hash()})"}
 
 
-def _differing(theirs: dict[str, str]) -> str:
-    ours = versions()
+def _differing(theirs: dict[str, str], ours: dict[str, str]) -> str:
     return ", ".join(
         f"{name} {theirs[name]} and not {ours[name]}"
         for name in COMPARED_PACKAGES

@@ -17,7 +17,7 @@ from pongrad.games.game import Game
 from pongrad.network.acting import RolloutBuffer, new_rollout_buffer, policy_loop
 from pongrad.network.agent import Agent
 from pongrad.network.batch_acting import ROWS
-from pongrad.network.exploration import NOT_HELD, Held, held_action
+from pongrad.network.exploration import held_action
 from pongrad.playing.rollout import Played, Rollout, SerialisedRollouts, next_game
 from pongrad.playing.side_by_side import play_side_by_side
 from pongrad.vision.frames import FrameStack
@@ -85,8 +85,7 @@ def play_on(
         place = []
         left = steps
         while left:
-            held = held_action(game, len(agent.actions), hold_probability)
-            place.append(player.play(game, left, held))
+            place.append(player.play(game, left, hold_probability))
             played, *_, game = place[-1]
             left -= played
             game = next_game(game, stride)
@@ -109,8 +108,8 @@ class _Player:
         self._is_over = np.zeros(1, np.bool_)
         self._row = 0
 
-    def play(self, game: Game, until: int, held: Held = NOT_HELD) -> Played:
-        """Play this game for `until` more steps or to its end, holding an action or not.
+    def play(self, game: Game, until: int, hold_probability: float = 0.0) -> Played:
+        """Play this game for `until` more steps or to its end.
 
         If it goes another way than it went, it is restarted.
         """
@@ -118,6 +117,7 @@ class _Player:
         start = clock()
         game = environment.resume(emulator, game)
         emulator_seconds = clock() - start
+        held = held_action(game, len(agent.actions), hold_probability)
         counts, screens = self._frame_buffer[1], self._screens
         for screen, pixels in ((game.step, game.now), (game.step - 1, game.before)):
             on = memoryview(pixels).cast("H")

@@ -19,7 +19,7 @@ import itertools
 import json
 import os
 import platform
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,8 @@ class RunFolder:
             del settings["versions"]
             settings.pop("survey", None)
             recipe = RECIPES[settings["recipe"]]
+            if set(settings) - {field.name for field in fields(recipe)}:
+                raise self._of_an_older_version()
             config = recipe(**settings, run=self.path)
         except (OSError, ValueError, TypeError, KeyError, RecursionError, UserError) as error:
             raise UserError(f"{file} is damaged ({error}): start a new run") from error
@@ -162,10 +164,13 @@ class RunFolder:
         try:
             description = json.loads(file.read_text()).get("survey")
             if description and "frames" not in description:
-                raise UserError(f"{self.path} is a run of an older version of pongrad: start a new run")
+                raise self._of_an_older_version()
             return Survey.from_description(description) if description else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({error}): start a new run") from error
+
+    def _of_an_older_version(self) -> UserError:
+        return UserError(f"{self.path} is a run of an older version of pongrad: start a new run")
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, then remove all but the newest three.
