@@ -112,3 +112,21 @@ def test_with_lambda_1_and_no_values_advantages_are_returns(steps):
     rewards, ends = steps
     got = returns.generalised_advantages(rewards, ends, np.zeros(len(rewards)), 0.0, 0.99, 1.0)
     np.testing.assert_allclose(got, returns.discount(rewards, ends, 0.99), rtol=1e-9)
+
+
+def test_return_scale_worked_by_hand():
+    """Returns 6 and 8 have the mean square 50, of which a twentieth is taken in."""
+    scale = returns.ReturnScale()
+    scale.add(np.array([6.0, 8.0], np.float32))
+    assert scale.mean_square == pytest.approx(1 + 49 / 20)
+    assert scale.divisor == pytest.approx(np.sqrt(1 + 49 / 20))
+
+
+@pytest.mark.parametrize(("size", "divisor"), [(30.0, 30.0), (1.0, 1.0), (0.2, 1.0)])
+def test_return_scale_comes_to_the_size_of_returns(size, divisor):
+    """But never below 1: Pong's returns stay what they are."""
+    scale = returns.ReturnScale()
+    for _ in range(300):
+        scale.add(np.array([-size, size]) / scale.divisor)
+        assert 1 <= scale.divisor < divisor + 1e-9
+    assert scale.divisor == pytest.approx(divisor, rel=1e-3)

@@ -2,7 +2,8 @@
 
 The network has a logit for each action and, as its last output, the value V(x): the return that is
 expected. Returns are discounted sums of the signs of rewards, to the next end: of a point, a life or the
-game. With rollouts of a fixed length the learner ascends, with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
+game. Where they are large the rewards are divided, see `returns.ReturnScale`. With rollouts of a fixed length
+the learner ascends, with ratio_t = pi(a_t | x_t) / pi_old(a_t | x_t),
 
     mean_t  min(ratio_t A_t, clip(ratio_t, 1 - c, 1 + c) A_t)  -  value_coefficient  (V(x_t) - R_t)^2
             +  entropy_coefficient  H(pi(. | x_t))  +  log_barrier_coefficient  mean_a log pi(a | x_t)
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from pongrad.games.randomness import Purpose, seed_sequence
 from pongrad.learning.optimisers import LazyRMSProp
 from pongrad.learning.recipes import Fast
-from pongrad.learning.returns import generalised_advantages, standardise
+from pongrad.learning.returns import ReturnScale, generalised_advantages, standardise
 from pongrad.network import policy
 from pongrad.network.layers import Array
 from pongrad.network.network import Network
@@ -58,6 +59,7 @@ class PPO:
     Attributes:
         network: what learns; its weights are changed in place.
         optimiser: how they move.
+        return_scale: what rewards are divided by.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class PPO:
         self.life_loss_ends = life_loss_ends
         self.bonuses = config.bonuses(reward_ends)
         self.optimiser = LazyRMSProp(network.weights, config.rate)
+        self.return_scale = ReturnScale()
         self._segments: list[tuple[Rollout, bool]] = []
 
     def __repr__(self) -> str:
@@ -90,8 +93,8 @@ class PPO:
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
-        """What it remembers from update to update: the optimiser's state."""
-        return self.optimiser.state
+        """What it remembers from update to update: the optimiser's state and the scale of returns."""
+        return {**self.optimiser.state, "mean_square_return": self.return_scale.mean_square}
 
     @property
     def moved(self) -> dict[str, NDArray[np.bool_]]:
@@ -117,8 +120,8 @@ class PPO:
             (share of the steps that the clipping leaves without a gradient), approx_kl (nats, from the policy
             that played to the one that learns; Schulman 2020), probability/NAME (of each action),
             explained_variance (of the returns, by the values before the update), rewarded (share of the
-            steps with a reward), crowded (share of the steps whose screen may have held
-            more than the network was given), learning_rate.
+            steps with a reward), return_scale (what rewards were divided by), crowded (share of the steps
+            whose screen may have held more than the network was given), learning_rate.
         """
         config = self.config
         share = annealing(frames, config.schedule_frames)
@@ -145,7 +148,8 @@ class PPO:
     def _batch(self, gamma: float) -> tuple[_Batch, dict[str, float]]:
         """The steps to learn from, with advantages and returns as the network now sees them; metrics."""
         rollouts = [rollout for rollout, _ in self._segments]
-        rewards = [np.sign(rollout.rewards).astype(float) for rollout in rollouts]
+        scale = self.return_scale.divisor
+        rewards = [np.sign(rollout.rewards).astype(float) / scale for rollout in rollouts]
         inputs = join([rollout.inputs for rollout in rollouts])
         next_observations = join([rollout.next_observation for rollout in rollouts])
         actions = np.concatenate([rollout.actions for rollout in rollouts])
@@ -169,10 +173,16 @@ class PPO:
             ]
         ).astype(out.dtype)
         returns = advantages + out[:, -1]
+        self.return_scale.add(returns)
         explained = 1 - float(np.var(advantages)) / max(float(np.var(returns)), 1e-12)
         rewarded = float(np.mean(np.concatenate(rewards) != 0))
         crowded = float(np.mean(np.concatenate([rollout.crowded for rollout in rollouts])))
-        about = {"explained_variance": explained, "rewarded": rewarded, "crowded": crowded}
+        about = {
+            "explained_variance": explained,
+            "rewarded": rewarded,
+            "return_scale": scale,
+            "crowded": crowded,
+        }
         old_log_p = np.concatenate([rollout.log_probabilities for rollout in rollouts]).astype(out.dtype)
         return _Batch(inputs, actions, old_log_p, advantages, returns), about
 

@@ -9,6 +9,9 @@ from pongrad.ground.compiled import compiled
 
 Float64s = NDArray[np.float64]
 
+UPDATES = 20
+"""The scale of returns is a running mean over about so many updates."""
+
 
 def discount(rewards: NDArray[np.floating], ends: NDArray[np.bool_], gamma: float) -> Float64s:
     """Discounted returns R_t = r_t + gamma R_{t+1}, starting anew after every end.
@@ -66,6 +69,32 @@ def generalised_advantages(
         rewards.astype(float), ends, values.astype(float), float(last_value), gamma, lambda_, advantages
     )
     return advantages
+
+
+class ReturnScale:
+    """How large returns are, by which rewards are divided: a running root mean square, at least 1.
+
+    Where rewards come often and do not end the return, returns grow to 10 or 100. So do the errors of values,
+    and they drown the policy's gradient in the weights that both share. Engstrom et al. 2020, "Implementation
+    Matters in Deep Policy Gradients", divide rewards by the running standard deviation of sums of rewards.
+
+    Attributes:
+        mean_square: float64 [], of the returns before they are divided; a checkpoint keeps it.
+    """
+
+    def __init__(self) -> None:
+        """Start at 1."""
+        self.mean_square = np.ones(())
+
+    @property
+    def divisor(self) -> float:
+        """What to divide rewards by."""
+        return max(1.0, float(np.sqrt(self.mean_square)))
+
+    def add(self, returns: NDArray[np.floating]) -> None:
+        """Take in an update's returns of rewards that have been divided; the divisor changes after it."""
+        newest = np.mean(np.square(returns, dtype=float)) * self.divisor**2
+        self.mean_square += (newest - self.mean_square) / UPDATES
 
 
 @compiled()
