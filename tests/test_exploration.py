@@ -55,10 +55,9 @@ def test_a_share_of_all_steps_takes_it(greedy):
         assert log_probability == pytest.approx(np.log(odds[action] / odds.sum()))
 
 
-@pytest.mark.parametrize("network", ["sparse", "conv"])
-def test_freeway_is_crossed(network):
+def test_freeway_is_crossed():
     """Random play crosses no road."""
-    agent = new_agent(Fast(game=FREEWAY.game, network=network, num_hidden_layer_neurons=4))
+    agent = new_agent(FREEWAY)
     emulator, points = environment.make(agent.game), {}
     for probability in (0.0, 0.7):
         games = [game(number) for number in range(4)]
