@@ -207,14 +207,14 @@ def test_rewards_are_divided_by_the_scale_of_returns(random_inputs):
     network = Network.random((30, 4, 3), np.random.default_rng(0), "float64")
     network.weights["W2"][:] = 0
     learner = PPO(network, ("UP", "DOWN"), Fast(epochs=1, minibatches=1))
-    learner.state["mean_square_return"][...] = 16
+    learner.state["mean_square_return"][...] = 1600
     x, _ = random_inputs(1, 30)
     played = np.zeros(1, np.uint8), np.log([0.5]), np.ones(1, np.float32)
     learner.add(Rollout(x, x, *played, np.zeros(1, bool), np.zeros(1, bool), 4, 0.0), True)
     metrics = learner.update(0, 0)
     assert metrics["value_loss"] == pytest.approx(1 / 16)
     assert metrics["return_scale"] == 4
-    assert learner.state["mean_square_return"] == pytest.approx(16 - 15 / 20)
+    assert learner.state["mean_square_return"] == pytest.approx(1600 - 1599 / 20)
 
 
 # --- Rollouts of a fixed length -------------------------------------------------------------------------

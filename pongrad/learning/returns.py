@@ -10,7 +10,11 @@ from pongrad.ground.compiled import compiled
 Float64s = NDArray[np.float64]
 
 UPDATES = 20
-"""The scale of returns is a running mean over about so many updates."""
+"""The size of returns is a running mean over about so many updates."""
+
+LARGE = 10.0
+"""Returns are brought down to this size. Those of Atari games are smaller, and dividing them, too, cost points in
+Asterix: see `benchmarks/NOTES.md`."""
 
 
 def discount(rewards: NDArray[np.floating], ends: NDArray[np.bool_], gamma: float) -> Float64s:
@@ -72,11 +76,11 @@ def generalised_advantages(
 
 
 class ReturnScale:
-    """How large returns are, by which rewards are divided: a running root mean square, at least 1.
+    """By what rewards are divided where returns are large: their running root mean square over `LARGE`.
 
-    Where rewards come often and do not end the return, returns grow to 10 or 100. So do the errors of values,
-    and they drown the policy's gradient in the weights that both share. Engstrom et al. 2020, "Implementation
-    Matters in Deep Policy Gradients", divide rewards by the running standard deviation of sums of rewards.
+    Where every step is rewarded, as in CartPole, a hundred rewards add up. So do the errors of values, and they
+    drown the policy's gradient in the weights that both share. Engstrom et al. 2020, "Implementation Matters in
+    Deep Policy Gradients", divide rewards by the running standard deviation of sums of rewards.
 
     Attributes:
         mean_square: float64 [], of the returns before they are divided; a checkpoint keeps it.
@@ -88,8 +92,8 @@ class ReturnScale:
 
     @property
     def divisor(self) -> float:
-        """What to divide rewards by."""
-        return max(1.0, float(np.sqrt(self.mean_square)))
+        """What to divide rewards by, at least 1."""
+        return max(1.0, float(np.sqrt(self.mean_square)) / LARGE)
 
     def add(self, returns: NDArray[np.floating]) -> None:
         """Take in an update's returns of rewards that have been divided; the divisor changes after it."""
