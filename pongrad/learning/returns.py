@@ -13,8 +13,8 @@ UPDATES = 20
 """The size of returns is a running mean over about so many updates."""
 
 LARGE = 10.0
-"""Returns are brought down to this size. Those of Atari games are smaller, and dividing them, too, cost points in
-Asterix: see `benchmarks/NOTES.md`."""
+"""Larger returns are brought down to this size. Those of Atari games are smaller; dividing them, too, cost
+points in Asterix (see `benchmarks/NOTES.md`)."""
 
 
 def discount(rewards: NDArray[np.floating], ends: NDArray[np.bool_], gamma: float) -> Float64s:
@@ -78,9 +78,9 @@ def generalised_advantages(
 class ReturnScale:
     """By what rewards are divided where returns are large: their running root mean square over `LARGE`.
 
-    Where every step is rewarded, as in CartPole, a hundred rewards add up. So do the errors of values, and they
-    drown the policy's gradient in the weights that both share. Engstrom et al. 2020, "Implementation Matters in
-    Deep Policy Gradients", divide rewards by the running standard deviation of sums of rewards.
+    Where every step is rewarded, as in CartPole, a hundred rewards add up. So do the errors of values, and
+    they drown the policy's gradient in the weights that both share. Engstrom et al. 2020, "Implementation
+    Matters in Deep Policy Gradients", divide rewards by the running standard deviation of sums of rewards.
 
     Attributes:
         mean_square: float64 [], of the returns before they are divided; a checkpoint keeps it.
