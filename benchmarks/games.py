@@ -170,7 +170,7 @@ def main() -> None:
             if not results.has(game, "sb3"):
                 peer(game, results)
     else:
-        for frames in sorted(options.frames):  # one after the other: both are of the same runs
+        for frames in sorted(options.frames):  # a longer run resumes the shorter one
             with ThreadPoolExecutor(2) as pool:
                 waiting = [
                     pool.submit(learn, game, options.network, seed, frames, options.runs, results)
