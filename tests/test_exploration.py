@@ -27,9 +27,10 @@ def game(number=0, **attributes):
     return Game("ALE/Freeway-v5", 1, Purpose.TRAINING, number, **attributes)
 
 
-def test_an_action_is_held_in_a_game_without_reward():
+def test_an_action_is_held_in_every_second_game_without_reward():
     assert held_action(game(step=QUIET_STEPS - 1), 9, 0.7) == NOT_HELD
     assert held_action(game(step=QUIET_STEPS), 9, 0.7) != NOT_HELD
+    assert held_action(game(1, step=QUIET_STEPS), 9, 0.7) == NOT_HELD
     assert held_action(game(step=QUIET_STEPS, won=1), 9, 0.7) == NOT_HELD
     assert held_action(game(step=QUIET_STEPS, lost=1), 9, 0.7) == NOT_HELD
     begin = QUIET_STEPS - QUIET_STEPS % HOLD_STEPS + HOLD_STEPS
@@ -76,7 +77,7 @@ def test_only_training_holds_actions(network):
     )
     agent = new_agent(config)
     emulator = environment.make(agent.game)
-    _, quiet = play(agent, [game(number) for number in range(3)], QUIET_STEPS, emulator)
+    _, quiet = play(agent, [game(number) for number in (0, 2, 4)], QUIET_STEPS, emulator)
     held = np.array([[held_action(each, len(agent.actions), 1.0)[0]] for each in quiet])
 
     def share_held(rollouts):

@@ -200,8 +200,8 @@ class Fast(Recipe):
     value_coefficient: float = 0.5
     """Weight of the squared error of the values."""
     hold_probability: float = 0.7
-    """In a game without a reward in its first 1,000 steps, the probability that a step takes the action that
-    is held for 256 steps. It finds the first rewards of games where random play meets hardly any."""
+    """In every second game, if it has no reward in its first 1,000 steps, the probability that a step takes
+    the action that is held for 256 steps. It finds first rewards where random play meets hardly any."""
     learning_rate: Annotated[
         float | None,
         arg(metavar="FLOAT", help_behavior_hint="(default: 1.5e-3, with --network conv 5e-4)"),
