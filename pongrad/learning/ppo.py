@@ -121,7 +121,7 @@ class PPO:
             that played to the one that learns; Schulman 2020), probability/NAME (of each action),
             explained_variance (of the returns, by the values before the update), rewarded (share of the
             steps with a reward), return_scale (what rewards were divided by), crowded (share of the steps
-            whose screen may have held more than the network was given), learning_rate.
+            with a crowded screen, see `preprocessing.observe`), learning_rate.
         """
         config = self.config
         share = annealing(frames, config.schedule_frames)

@@ -23,7 +23,7 @@ class Rollout:
         log_probabilities: float64, the logarithms of the probabilities that they were drawn with.
         rewards: float32, points won or lost by the step.
         lives_lost: bool, whether the step has cost a life.
-        crowded: bool, whether inputs may have been left out, see `preprocessing.observe`.
+        crowded: bool, whether the screen was crowded, see `preprocessing.observe`.
         frames: how many all steps together have played.
         emulator_seconds: time spent inside the environment.
     """

@@ -247,7 +247,8 @@ def observe(
         values: int8, receives their values.
 
     Returns:
-        How many inputs are not zero, and whether a screen was so crowded that some may have been left out.
+        How many inputs are not zero, and whether the screen was crowded: it had as many corners as can be, or
+        its points were gathered from far.
     """
     offsets, rows, columns, classes = input_args
     seen, counts, points, given = frame_buffer

@@ -15,13 +15,14 @@ from pongrad.ground.compiled import compiled
 from pongrad.vision.inputs import Int64s, Pixels, Values
 
 MOST_POINTS = 32
-"""A screen's relative offsets are those of so many points at most; what has moved comes first."""
+"""A screen's relative offsets are those of so many points at most."""
 
 FEW_POINTS = 16
 """Of more corners than these near ones of one class are gathered to one point."""
 
 GATHERED = 5
-"""How far from a point, in rows and columns, corners of its class are gathered to it."""
+"""How far from a point, in rows and columns, corners of its class are gathered to it. Where that leaves too
+many points it is twice as far, or four times, and so on."""
 
 REACH_ROWS, REACH_COLUMNS = 20, 8
 """How far two points of successive screens may lie apart to be taken for one that has moved."""
@@ -53,16 +54,29 @@ def sizes(rows: int, columns: int, classes: int) -> tuple[int, int]:
 
 
 @compiled()
-def select_points(now: Pixels, before: Pixels, columns: int, points: Int64s) -> int:
-    """Write the points of a screen; return how many they are.
+def select_points(now: Pixels, before: Pixels, columns: int, points: Int64s) -> tuple[int, bool]:
+    """Write the points of a screen; return how many they are, and whether they were gathered from far.
 
     Args:
         now, before: uint16, ascending codes of the corners of this screen and of the one before.
         columns: of the screen.
         points: int64 [3, MOST_POINTS], receives the rows, columns and classes.
     """
+    far = GATHERED if len(now) > FEW_POINTS else -1
+    count = _gather(now, before, columns, far, points)
+    while count > MOST_POINTS:
+        far *= 2
+        count = _gather(now, before, columns, far, points)
+    return count, far > GATHERED
+
+
+@compiled()
+def _gather(now: Pixels, before: Pixels, columns: int, far: int, points: Int64s) -> int:
+    """Write the points, moved ones first; return how many they are, or MOST_POINTS + 1 if too many.
+
+    `far`: see `GATHERED`; -1: each corner is a point.
+    """
     count = 0
-    many = len(now) > FEW_POINTS
     for moved in (True, False):
         j = 0
         for k in range(len(now)):
@@ -74,15 +88,15 @@ def select_points(now: Pixels, before: Pixels, columns: int, points: Int64s) -> 
             place, kind = code // CLASSES, code % CLASSES
             row, column = place // columns, place % columns
             gathered = False
-            if many:
+            if far >= 0:
                 for i in range(count):
-                    near = abs(points[0, i] - row) <= GATHERED and abs(points[1, i] - column) <= GATHERED
+                    near = abs(points[0, i] - row) <= far and abs(points[1, i] - column) <= far
                     if near and points[2, i] == kind:
                         gathered = True
                         break
             if not gathered:
                 if count == MOST_POINTS:
-                    return count
+                    return MOST_POINTS + 1
                 points[0, count], points[1, count], points[2, count] = row, column, kind
                 count += 1
     return count
@@ -114,12 +128,12 @@ def relative_offsets(
         values: int8, receives a 1 for each.
 
     Returns:
-        How many inputs they are, and whether there were as many points as can be.
+        How many inputs they are, and whether points were gathered from far.
     """
     given[0] += 1
     time = given[0]
     # Writing an input stands here twice: as a function, even an inlined one, it costs half as much again.
-    found = select_points(now, before, columns, points)
+    found, crowded = select_points(now, before, columns, points)
     most_rows, most_columns = SCALE[rows - 1], SCALE[columns - 1]
     wide = 2 * most_columns + 1
     places = (2 * most_rows + 1) * wide
@@ -156,4 +170,4 @@ def relative_offsets(
                     pixels[count] = place
                     values[count] = 1
                     count += 1
-    return count, found == MOST_POINTS
+    return count, crowded

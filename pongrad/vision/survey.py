@@ -1,7 +1,7 @@
 """How to look at a game, found out by playing it at random for a short while.
 
-A place's most frequent colour is background; rows that only show the score are left out; the colours that
-move fall into classes.
+A place's most frequent colour is background; rows at the top that show the score, lives or a clock are left
+out; the colours that move fall into classes.
 """
 
 import functools
@@ -29,6 +29,9 @@ SELDOM = 0.05
 
 FLASH = 0.5
 """What fills a larger share of a screen, and is nowhere the most frequent colour, is a flash."""
+
+OFTEN = 0.1
+"""Rows that change in a larger share of the steps show something that moves."""
 
 EDGE = 3
 """Rows that stand still below a score, at least: what shows the score lies apart."""
@@ -96,7 +99,8 @@ def survey(game: str, seed: int) -> Survey:
     frames = FrameStack(height, width)
     frame, greys = np.empty((SIDE, SIDE), np.uint8), np.zeros((SIDE, SIDE, 256), np.uint16)
     largest = np.zeros(256)  # share of a screen that each colour fills
-    rows = np.zeros((2, len(counts)), np.bool_)
+    changed, moved = np.zeros((2, len(counts)), np.bool_)
+    changes = np.zeros(len(counts), np.int64)  # steps in which each row changed, but for those with a reward
     screens: list[NDArray[np.uint8]] = []
     palette: dict[int, int] = {}
     has_lives = loses_points = False
@@ -117,6 +121,7 @@ def survey(game: str, seed: int) -> Survey:
         env.restore(first_game)
         look()
         before, rewarded = None, -POINT_FRAMES  # a game's first screen may look like no other
+        just_changed = np.zeros(len(counts), np.bool_)
         for timing in env.timings(first_game):
             reward = env.act(actions[rng.integers(len(actions))], timing)
             screen = look()
@@ -124,7 +129,12 @@ def survey(game: str, seed: int) -> Survey:
                 soonest = min(soonest, env.frames() - rewarded)
                 rewarded = env.frames()
             if before is not None:
-                rows[int(env.frames() <= rewarded + REWARD_SHOWS)] |= (screen != before).any(axis=1)
+                changes_now = (screen != before).any(axis=1)
+                changed |= changes_now
+                changes_now &= env.frames() > rewarded + REWARD_SHOWS
+                changes += changes_now
+                moved |= changes_now & just_changed
+                just_changed = changes_now
             before = screen
             has_lives |= env.lives() > 0
             loses_points |= reward < 0
@@ -136,7 +146,7 @@ def survey(game: str, seed: int) -> Survey:
             if env.over() or len(screens) == STEPS:
                 break
         number += 1
-    first = _below_the_score(rows)
+    first = _below_the_score(changed, moved | (changes > OFTEN * STEPS))
     background = counts.argmax(axis=2).astype(np.uint8)
     flashes = [colour for colour in range(256) if largest[colour] > FLASH and colour not in background]
     background = background[first:]
@@ -156,20 +166,22 @@ def survey(game: str, seed: int) -> Survey:
     return Survey(vision, frames, has_lives, loses_points and soonest >= POINT_FRAMES)
 
 
-def _below_the_score(rows: NDArray[np.bool_]) -> int:
-    """The first row that is looked at.
+def _below_the_score(changed: NDArray[np.bool_], moved: NDArray[np.bool_]) -> int:
+    """The first row that is looked at: below what shows the score, lives or a clock, in the upper quarter.
+
+    What moves changes its rows in one step after the other. Digits flip: with a reward, or once in a while.
 
     Args:
-        rows: bool [2, rows], those that changed in steps without a reward, and in or after steps with one.
+        changed: bool [rows], those that changed.
+        moved: bool [rows], those that changed often, or in two successive steps, without a reward.
     """
-    without, with_reward = rows
-    still, score = ~(without | with_reward), with_reward & ~without
-    top = row = 0
-    while row < len(still) and (still[row] or score[row]):
-        row += 1
-        if score[row - 1] and still[row : row + EDGE].all():
+    top = 0
+    for row in range(1, len(moved) // 4):
+        if moved[row - 1]:
+            break
+        if changed[row - 1] and not changed[row : row + EDGE].any():
             top = row
-    return top if row < len(still) else 0
+    return top
 
 
 def _classes(
