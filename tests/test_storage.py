@@ -370,3 +370,10 @@ def test_unusable_descriptions_are_the_users_error(change, new_agent, tmp_path, 
         path, {"W1": W1, "W2": W2}, {"format": FORMAT, **new_agent(hidden=(4,)).description(), **change}
     )
     assert "not a usable agent" in raises_one_line(Agent.load, path)
+
+
+def test_what_a_later_version_wrote_is_said(new_agent, tmp_path, raises_one_line):
+    path, description = tmp_path / "a.safetensors", new_agent(hidden=(4,)).description()
+    description["vision"]["infrared"] = True
+    storage.save(path, {"W1": W1, "W2": W2}, {"format": FORMAT, **description})
+    assert "a vision with infrared, perhaps of a later version" in raises_one_line(Agent.load, path)

@@ -212,6 +212,8 @@ class Vision:
             parts[name] = unpacked_text(parts[name], most)
         parts["palette"] = tuple((colour, number) for colour, number in parts["palette"])
         usual = Vision()
+        if unknown := parts.keys() - asdict(usual).keys():
+            raise ValueError(f"a vision with {', '.join(sorted(unknown))}, perhaps of a later version")
         for name, value in parts.items():  # `policy_step` is compiled for these types
             if type(value) is not type(getattr(usual, name)):
                 raise TypeError(f"a vision with {name} {value!r}")
