@@ -63,6 +63,18 @@ def test_two_runs_cannot_share_a_folder(small):
     resumed(small.config)
 
 
+def test_whoever_is_refused_keeps_nobody_out(small):
+    """A notebook keeps the last exception, and with it all that it has seen."""
+    with pytest.raises(UserError, match="holds a run already") as first:
+        Training(replace(small.config, resume=False), time.monotonic())
+    with pytest.raises(UserError, match="seed") as second:
+        Training(replace(small.config, seed=2), time.monotonic())
+    with pytest.raises(UserError, match="is finished") as third:
+        Training(replace(small.config, frames=1), time.monotonic())
+    resumed(small.config)
+    assert first and second and third
+
+
 def test_the_lock_of_a_process_that_was_killed_is_no_lock(small):
     code = (
         "from pongrad.runs.folder import RunFolder; from pathlib import Path; import time\n"
@@ -168,11 +180,17 @@ def test_a_checkpoint_of_another_folder_is_refused(small, tmp_path):
     assert "of another run" in refused(replace(other, resume=True))
 
 
-@pytest.mark.parametrize("change", [{"seed": "x"}, {"seed": 1.5}, {"frames": None}, {"clip": [1]}, {"x": 1}])
+@pytest.mark.parametrize("change", [{"seed": "x"}, {"seed": 1.5}, {"frames": None}, {"clip": [1]}])
 def test_a_damaged_configuration_is_refused(change, small):
     file = small.config.run / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     assert "config.json is damaged" in refused(small.config)
+
+
+def test_a_run_of_another_version_is_called_that(small):
+    file = small.config.run / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"telepathy": True}))
+    assert refused(small.config) == f"{file.parent} is a run of another version of pongrad: start a new run"
 
 
 @pytest.mark.parametrize("change", [3, {"vision": {}}, {"has_lives": "no"}, {"x": 1}])

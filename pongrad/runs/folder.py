@@ -15,6 +15,7 @@ metrics.jsonl is on the disk before a checkpoint is, and tensorboard/ is made fr
 process, the newest checkpoint with the lines up to it is the whole run.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -75,9 +76,12 @@ class RunFolder:
             ) from error
         folder = RunFolder(path)
         folder.lock()
-        if (path / "config.json").exists():
-            raise UserError(f"{path} holds a run already: add --resume, or give another --run")
-        folder.write_config(config)
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(folder.close)
+            if (path / "config.json").exists():
+                raise UserError(f"{path} holds a run already: add --resume, or give another --run")
+            folder.write_config(config)
+            on_error.pop_all()
         return folder
 
     @staticmethod
@@ -146,11 +150,12 @@ class RunFolder:
             del settings["versions"]
             settings.pop("survey", None)
             recipe = RECIPES[settings["recipe"]]
-            if set(settings) - {field.name for field in fields(recipe)}:
-                raise self._of_an_older_version()
-            config = recipe(**settings, run=self.path)
+            unknown = set(settings) - {field.name for field in fields(recipe)}
+            config = None if unknown else recipe(**settings, run=self.path)
         except (OSError, ValueError, TypeError, KeyError, RecursionError, UserError) as error:
             raise UserError(f"{file} is damaged ({error}): start a new run") from error
+        if config is None:
+            raise self._of_another_version()
         config.check()
         return config
 
@@ -164,13 +169,13 @@ class RunFolder:
         try:
             description = json.loads(file.read_text()).get("survey")
             if description and "frames" not in description:
-                raise self._of_an_older_version()
+                raise self._of_another_version()
             return Survey.from_description(description) if description else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({error}): start a new run") from error
 
-    def _of_an_older_version(self) -> UserError:
-        return UserError(f"{self.path} is a run of an older version of pongrad: start a new run")
+    def _of_another_version(self) -> UserError:
+        return UserError(f"{self.path} is a run of another version of pongrad: start a new run")
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, then remove all but the newest three.

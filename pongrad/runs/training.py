@@ -119,9 +119,18 @@ class Training:
         if config.resume:
             self.folder = RunFolder.open(config.run)
             self.folder.lock()
-            _check_same_learning(self.folder.config(), config)
         else:
             self.folder = RunFolder.create(config)
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(self.folder.close)
+            self._prepare(started, say)
+            on_error.pop_all()
+
+    def _prepare(self, started: float, say: Callable[[str], None]) -> None:
+        """Make everything that learns, or load it."""
+        config = self.config
+        if config.resume:
+            _check_same_learning(self.folder.config(), config)
         seen = self.folder.survey() if config.resume else None
         if (config.recipe, config.network) != ("classic", "sparse") and not seen:
             say(f"Looking at {config.environment}: playing it at random for a moment.")
