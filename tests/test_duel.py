@@ -1,7 +1,9 @@
 """A person against an agent: the two-player cartridge, the table's commands, who there is to play against."""
 
 import asyncio
+import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,6 +169,14 @@ def test_opponents_are_the_champion_own_runs_and_their_stages(tmp_path, monkeypa
     assert names == ["champion", run, f"{run}, untrained", f"{run}, 0.5 million frames"]
     for _, source in opponents(folder.path):
         Opponent(Agent.load(source)).decide(duel)
+
+    # A stage that is damaged, and a run of another version.
+    stage = next((folder.path / "stages").glob("*5*.safetensors"))
+    stage.write_bytes(stage.read_bytes()[:-1])
+    settings = json.loads((folder.path / "config.json").read_text())
+    Path("runs/other").mkdir()
+    Path("runs/other/config.json").write_text(json.dumps(settings | {"telepathy": True}))
+    assert [name for name, _ in opponents("champion")] == ["champion", run, f"{run}, untrained"]
 
 
 def test_without_the_two_player_emulator_it_says_what_to_install(monkeypatch, capsys):

@@ -256,7 +256,10 @@ def load(source: str | Path) -> Agent:
 
 
 def opponents(first: str | Path) -> list[tuple[str, Path]]:
-    """Who there is to play against: `first`, the champion, all runs under runs/ and the stages of each."""
+    """Who there is to play against: `first`, the champion, all runs under runs/ and the stages of each.
+
+    Runs and stages that cannot be read, as those of another version, are left out.
+    """
     first = Path(first)
     found = [(str(first), first)]
     if str(first) != "champion":
@@ -265,10 +268,12 @@ def opponents(first: str | Path) -> list[tuple[str, Path]]:
     if (first / "config.json").is_file():
         folders.add(first)
     for folder in sorted(folders):
-        if environment.rom(RunFolder(folder).config().environment) != "pong":
-            continue
-        if folder != first and (folder / "best.safetensors").is_file():
-            found.append((str(folder), folder))
-        for file in stages.files(RunFolder(folder)):
-            found.append((f"{folder}, {stages.label(file)}", file))
+        with contextlib.suppress(UserError):
+            if environment.rom(RunFolder(folder).config().environment) != "pong":
+                continue
+            if folder != first and (folder / "best.safetensors").is_file():
+                found.append((str(folder), folder))
+            for file in stages.files(RunFolder(folder)):
+                with contextlib.suppress(UserError):
+                    found.append((f"{folder}, {stages.label(file)}", file))
     return found
