@@ -59,10 +59,15 @@ def result(game: Game) -> str:
 def reference(game: str) -> Reference:
     """What is known of a game's scores; of games that have no Atari cartridge: nothing.
 
+    The published scores are of a cartridge's default mode and difficulty. Where others are asked for, only
+    whether the game is a duel is known.
+
     Raises:
         UserError: Gymnasium knows no such environment.
     """
-    return _table().get(environment.rom(game) or "", Reference())
+    known = _table().get(environment.rom(game) or "", Reference())
+    _, options = environment.parse(game)
+    return known._replace(random=None, human=None) if {"mode", "difficulty"} & options.keys() else known
 
 
 @functools.cache
