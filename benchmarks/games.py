@@ -40,6 +40,7 @@ GAMES = tuple(
 SEEDS = (171, 172)
 FRAMES = (2_000_000, 10_000_000)
 EVALUATED_GAMES = 30
+LAST_UPDATE = 100_000  # so many frames at most are played in the update that ends a run
 RESULTS = Path(__file__).with_name("results")
 
 
@@ -77,13 +78,20 @@ def learn(game: str, network: str, seed: int, frames: int, runs: Path, results: 
     flags = "--game", game, "--network", network, "--seed", str(seed), "--frames", str(frames)
     train(folder, *flags, "--workers", "1")
     line = RunFolder(folder).metrics()[-1]
-    if line["frames"] < frames:
-        raise SystemExit(f"{folder} was stopped after {line['frames']} frames")
-    agent = Agent.load(folder / "best.safetensors")
-    agent.greedy = True
-    evaluation = evaluate(agent, EVALUATED_GAMES, 0, 1)
+    if not frames <= line["frames"] <= frames + LAST_UPDATE:
+        raise SystemExit(
+            f"{folder} has {line['frames']} frames, not {frames}: resume it or give other --runs"
+        )
+    evaluation = evaluate(Agent.load(folder / "best.safetensors"), EVALUATED_GAMES, 0, 1)
     kept = {key: evaluation[key] for key in ("mean_score", "standard_error")}
-    results.note(game, what, {**kept, "last_100_in_training": line["mean_score_100"]})
+    kept |= {"last_100_in_training": line["mean_score_100"], "commit": commit()}
+    results.note(game, what, kept)
+
+
+def commit() -> str:
+    """The commit that is measured; `-dirty` where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=RESULTS, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def speed(game: str, network: str, results: Results) -> None:
@@ -101,7 +109,7 @@ def peer(game: str, results: Results) -> None:
     """One seed of Stable-Baselines3's PPO, given the minutes that 10 million frames take at our speed."""
     minutes = max(FRAMES) / results.known[game]["speed"]["frames_per_second"] / 60
     script = Path(__file__).with_name("sb3_atari.py")
-    env = game.split("/")[-1].replace("-v5", "NoFrameskip-v4")
+    env, far = game.split("/")[-1].replace("-v5", "NoFrameskip-v4"), None
     process = subprocess.Popen(
         [sys.executable, script, "--game", env, "--seed", "1"], stdout=subprocess.PIPE, text=True
     )
@@ -110,6 +118,8 @@ def peer(game: str, results: Results) -> None:
         if far["seconds"] > 60 * minutes:
             process.kill()
             break
+    if not far:
+        raise SystemExit(f"{script.name} has ended before its first game")
     results.note(game, "sb3", {"minutes": round(minutes, 1), **far})
 
 
