@@ -160,7 +160,7 @@ class Play(_Page):
 class Record:
     """Make a video of a fresh game."""
 
-    agent_and_out: Annotated[Positional[tuple[Path, ...]], arg(metavar="[AGENT] OUT")]
+    agent_and_out: Annotated[Positional[tuple[Path, ...]], arg(metavar="[AGENT] OUT", help_behavior_hint="")]
     """The agent, as for evaluate (champion unless given), and the video's name, in .mp4 or .gif."""
     inside: bool = False
     """Show what goes on inside the agent beside the game."""
@@ -271,7 +271,7 @@ class Exercise:
 class Plot:
     """Compare the learning curves of runs."""
 
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...", help_behavior_hint="")]
     """The runs' folders."""
     out: Annotated[Path, arg(metavar="OUT", aliases=("-o",))]
     """The picture's name, in .png, .pdf or .svg."""

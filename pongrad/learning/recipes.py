@@ -35,7 +35,9 @@ class Recipe:
     game: Annotated[str, arg(metavar="ID")] = PONG
     """Gymnasium id of the game to learn: any Atari game, such as ALE/Breakout-v5, and any other environment
     with discrete actions that shows pixels."""
-    env_options: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
+    env_options: Annotated[
+        tuple[str, ...], arg(metavar="NAME=VALUE", help_behavior_hint="(default: those of its registration)")
+    ] = ()
     """Keyword arguments of the environment, such as mode=1 difficulty=2 full_action_space=true. Atari games
     also take noop_max=N (begin with 1 to N frames of NOOP; 30 where all games would be alike, else 0) and
     fire_to_start=true (press FIRE before the first step; agents learn to, so the default is false)."""
@@ -184,7 +186,8 @@ class Fast(Recipe):
     life_loss_ends_return: Annotated[Literal["auto", "yes", "no"], arg(metavar="auto|yes|no")] = "auto"
     """Whether a lost life ends the return, so that lives are worth something; auto: in games with lives."""
     clip: float = 0.2
-    """How far an update may change the probability of an action, as a share, before it gains no more."""
+    """PPO's clipping range c: a change beyond 1 - c or 1 + c times an action's old probability gains no
+    more."""
     entropy_coefficient: Annotated[
         float | None,
         arg(metavar="FLOAT", help_behavior_hint="(default: 0.01 where a reward ends the return, else 0.003)"),
@@ -200,7 +203,7 @@ class Fast(Recipe):
     value_coefficient: float = 0.5
     """Weight of the squared error of the values."""
     hold_probability: float = 0.7
-    """In every second game, if it has no reward in its first 1,000 steps, the probability that a step takes
+    """In every second game, if it has no reward in its first 1000 steps, the probability that a step takes
     the action that is held for 256 steps. It finds first rewards where random play meets hardly any."""
     learning_rate: Annotated[
         float | None,
@@ -208,8 +211,9 @@ class Fast(Recipe):
     ] = None
     """RMSProp: how far each minibatch moves the weights, at first."""
     schedule_frames: int = 8_000_000
-    """1 - gamma, entropy and log-barrier coefficients keep their values for a quarter of these frames, then
-    fall to a tenth of them at the end, and on at the same pace; the learning rate falls as their root."""
+    """For a quarter of these frames nothing changes. Then 1 - gamma and the entropy and log-barrier
+    coefficients decay exponentially: to a tenth when these frames are over, and on at that rate. The learning
+    rate decays as their square root."""
 
     @property
     def rate(self) -> float:

@@ -17,7 +17,7 @@ from pongrad.games.game import Game
 from pongrad.games.randomness import uniform
 
 QUIET_STEPS = 1000
-"""After so many steps without a reward, actions are held."""
+"""A game that has had no reward in so many steps, its first ones, has actions held."""
 HOLD_STEPS = 256
 """An action is held for so many steps."""
 _FIRST_DRAW = 2**40

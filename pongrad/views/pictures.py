@@ -166,7 +166,7 @@ class Inside:
         if moment.value is not None:
             _text(image, 285, 264, f"value {moment.value:+.2f}", INK)
 
-        _text(image, 15, 290, f"the same in the last {_HISTORY // 15} seconds, {self._names[0]} at the top")
+        _text(image, 15, 290, f"the same in the last {_HISTORY} steps, {self._names[0]} at the top")
         chart = np.zeros((len(self._names), _HISTORY))
         chart[:, : len(self._history)] = np.array(self._history).T
         image.paste(Image.fromarray(signed(chart)).resize((_ACROSS, 60), Image.Resampling.NEAREST), (15, 312))

@@ -4,7 +4,7 @@
 const $ = id => document.getElementById(id);
 const ORANGE = [255, 150, 60], BLUE = [90, 160, 255];
 const FRAME = 1000 / 60;              // milliseconds
-const STEPS_SHOWN = 150;              // ten seconds
+const STEPS_SHOWN = 150;
 const LEGENDS = {1: ["went on", "went off"], 2: ["this screen", "the one before"], 4: ["brighter", "darker"]};
 
 let socket = null, tries = 0, hello = null, status = {speed: "real", paused: false}, run = null, over = "";
