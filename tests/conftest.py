@@ -107,10 +107,10 @@ def random_inputs():
             [-1, 0, 1], (steps, size), p=[density / 2, 1 - density, density / 2]
         )
         dense[0] = 0
-        where, pixels = dense.nonzero()
-        offsets = np.searchsorted(where, np.arange(steps + 1))
-        values = dense[where, pixels].astype(np.int8)
-        return Inputs(offsets, pixels.astype(np.uint16), values), dense.astype(np.float64)
+        where, indices = dense.nonzero()
+        indptr = np.searchsorted(where, np.arange(steps + 1))
+        values = dense[where, indices].astype(np.int8)
+        return Inputs(indptr, indices.astype(np.uint16), values), dense.astype(np.float64)
 
     return make
 
@@ -121,8 +121,8 @@ def dense():
 
     def make(inputs, size):
         out = np.zeros((len(inputs), size))
-        rows = np.repeat(np.arange(len(inputs)), np.diff(inputs.offsets))
-        np.add.at(out, (rows, inputs.pixels), inputs.values)
+        rows = np.repeat(np.arange(len(inputs)), np.diff(inputs.indptr))
+        np.add.at(out, (rows, inputs.indices), inputs.values)
         return out
 
     return make
@@ -130,7 +130,7 @@ def dense():
 
 def same_arrays(a, b):
     """Assert that two rollouts are the same, but for the time they took."""
-    for name in ("offsets", "pixels", "values"):
+    for name in ("indptr", "indices", "values"):
         np.testing.assert_array_equal(getattr(a.inputs, name), getattr(b.inputs, name), name)
         np.testing.assert_array_equal(
             getattr(a.next_observation, name), getattr(b.next_observation, name), name

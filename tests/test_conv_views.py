@@ -227,4 +227,4 @@ def test_it_can_be_played_against():
     frame = np.empty((84, 84), np.uint8)
     agent.vision.frame(duel.greys, frame)
     opponent.decide(duel)
-    np.testing.assert_array_equal(agent._frame_buffer.frames[0, -1], frame)
+    np.testing.assert_array_equal(agent._buffer.frames[0, -1], frame)

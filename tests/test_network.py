@@ -177,8 +177,8 @@ def test_acting_computes_what_learning_computes_bit_for_bit(dtype, hidden, biase
             array[:] = rng.standard_normal(array.shape)
     x, _ = random_inputs(50, 6400, density=0.01)
     acting = [
-        first_outputs(x.pixels[start:end], x.values[start:end], *network.acting_args, 6)
-        for start, end in zip(x.offsets, x.offsets[1:], strict=False)
+        first_outputs(x.indices[start:end], x.values[start:end], *network.acting_args, 6)
+        for start, end in zip(x.indptr, x.indptr[1:], strict=False)
     ]
     learning = network.forward(x)[:, :6].copy()
     assert learning.dtype == dtype

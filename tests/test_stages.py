@@ -83,7 +83,7 @@ def test_a_stage_is_small_and_plays_as_it_did(config, folder, new_game, emulator
     agent = new_agent(config)
     stages = Stages(folder, agent, Progress())
     (rollout,), _ = play(agent, [new_game()], 400, emulator)
-    agent.network.weights["W1"][np.unique(rollout.inputs.pixels)] += 0.25
+    agent.network.weights["W1"][np.unique(rollout.inputs.indices)] += 0.25
     stages.note(agent, Progress(frames=120_000, games=3, scores=[-20] * 3))
     untrained, later = files(folder)
     assert later.stat().st_size < agent.vision.size * (8 + 4 + 2) + 5_000

@@ -39,11 +39,11 @@ def test_a_game_looked_at_is_the_game_that_is_played(new_agent, new_game, emulat
     assert (looked[-1].won, looked[-1].lost) == (after.won, after.lost) and after.lost > 0
     outputs = agent.network.forward(rollout.inputs)
     for t, moment in enumerate(looked):
-        start, end = rollout.inputs.offsets[t : t + 2]
+        start, end = rollout.inputs.indptr[t : t + 2]
         flat = moment.inputs.ravel()
-        pixels, values = rollout.inputs.pixels[start:end], rollout.inputs.values[start:end]
-        shown = pixels < vision.channels * vision.pixels  # relative offsets are no pixels
-        np.testing.assert_array_equal(flat.nonzero()[0], np.sort(pixels[shown]))
+        indices, values = rollout.inputs.indices[start:end], rollout.inputs.values[start:end]
+        shown = indices < vision.channels * vision.pixels  # relative offsets are no pixels
+        np.testing.assert_array_equal(flat.nonzero()[0], np.sort(indices[shown]))
         np.testing.assert_array_equal(flat[flat != 0], values[shown])
         if vision.offsets:
             odds = np.exp(outputs[t, :-1])
@@ -57,7 +57,7 @@ def test_a_game_looked_at_is_the_game_that_is_played(new_agent, new_game, emulat
             moment.probabilities[moment.action], rel=1e-4
         )
         weights = agent.network.weights["W1"]
-        hidden = np.maximum(values.astype(np.float32) @ weights[pixels], 0)
+        hidden = np.maximum(values.astype(np.float32) @ weights[indices], 0)
         np.testing.assert_allclose(moment.hidden, hidden, rtol=1e-3, atol=1e-5)
 
 

@@ -22,7 +22,7 @@ from pongrad.network.network import Network
 from pongrad.network.policy import choose_action
 from pongrad.vision.inputs import Inputs
 from pongrad.vision.pixels import OFF, active_pixels, difference
-from pongrad.vision.preprocessing import Vision, new_frame_buffer
+from pongrad.vision.preprocessing import Vision, new_screen_buffer
 from pongrad.vision.relative_offsets import (
     FEW_POINTS,
     GATHERED,
@@ -168,12 +168,12 @@ def test_corners_are_the_left_ones_of_the_ends_of_vertical_runs_of_a_class(paint
 
 def given_inputs(vision, screens_shown):
     """The inputs that the network is given of screens in turn, as sets; none may be given twice."""
-    rollout_buffer, frame_buffer = new_rollout_buffer(len(screens_shown), vision), new_frame_buffer(vision)
+    rollout_buffer, screen_buffer = new_rollout_buffer(len(screens_shown), vision), new_screen_buffer(vision)
     network = Network({"W1": np.ones((vision.size, 2)), "W2": np.ones((2, 2))})
     policy_args = *network.acting_args, 1, np.uint64(1), False, NOT_HELD
     for step, screen in enumerate(screens_shown):
         args = vision.preprocessing_args(screen), vision.input_args
-        policy_step(*args, True, frame_buffer, policy_args, step, rollout_buffer, step)
+        policy_step(*args, True, screen_buffer, policy_args, step, rollout_buffer, step)
     offsets, inputs, values, *_ = rollout_buffer
     assert (values[: offsets[len(screens_shown)]] == 1).all()
     parts = [inputs[a:b].tolist() for a, b in itertools.pairwise(offsets.tolist())]
@@ -353,7 +353,7 @@ def test_the_first_input_is_zero_and_the_others_are_what_changed():
         assert x.nonzero()[0].tolist() == pixels
         assert x[pixels].tolist() == values
 
-    rollout_buffer, frame_buffer = new_rollout_buffer(3, vision), new_frame_buffer(vision)
+    rollout_buffer, screen_buffer = new_rollout_buffer(3, vision), new_screen_buffer(vision)
     network = Network({"W1": np.ones((6400, 2)), "W2": np.ones((2, 1))})
     policy_args = *network.acting_args, 1, np.uint64(1), False, NOT_HELD
     for t, (palette, _) in enumerate(pairs):
@@ -361,7 +361,7 @@ def test_the_first_input_is_zero_and_the_others_are_what_changed():
             vision.preprocessing_args(palette),
             vision.input_args,
             True,
-            frame_buffer,
+            screen_buffer,
             policy_args,
             t,
             rollout_buffer,
@@ -391,7 +391,7 @@ def test_difference_is_the_dense_difference(before, now):
 
 def test_inputs_join_and_are_taken(random_inputs, dense):
     (a, dense_a), (b, dense_b) = random_inputs(4, 50, seed=1), random_inputs(3, 50, seed=2)
-    none = Inputs(np.zeros(1, np.int64), a.pixels[:0], a.values[:0])
+    none = Inputs(np.zeros(1, np.int64), a.indices[:0], a.values[:0])
     joined = Inputs.join([a, none, b])
     assert len(joined) == 7
     both = np.concatenate([dense_a, dense_b])
@@ -400,7 +400,7 @@ def test_inputs_join_and_are_taken(random_inputs, dense):
     taken = joined.take(steps)
     np.testing.assert_array_equal(dense(taken, 50), both[steps])
     for some in (joined, taken):
-        assert [x.dtype for x in (some.offsets, some.pixels, some.values)] == [np.int64, np.uint16, np.int8]
+        assert [x.dtype for x in (some.indptr, some.indices, some.values)] == [np.int64, np.uint16, np.int8]
 
 
 # --- The random stream and the choice -------------------------------------------------------------------

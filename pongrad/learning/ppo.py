@@ -128,7 +128,7 @@ class PPO:
         self.optimiser.learning_rate = share**0.5 * config.rate
         batch, about = self._batch(1 - share * (1 - config.gamma))
         if isinstance(batch.inputs, Inputs):
-            inputs_on = max(len(batch.inputs.pixels) / len(batch.inputs), 1.0)
+            inputs_on = max(len(batch.inputs.indices) / len(batch.inputs), 1.0)
             self.optimiser.shares["W1"] = min(1.0, INPUTS_ON / inputs_on)
         rng = np.random.default_rng(seed_sequence(config.seed, Purpose.MINIBATCHES, number))
         for rows in self.optimiser.moved.values():

@@ -25,7 +25,7 @@ from pongrad.network.layers import Array
 from pongrad.network.network import Network
 from pongrad.vision.frames import SIDE, FrameStack, Grey
 from pongrad.vision.pixels import PreprocessingArgs
-from pongrad.vision.preprocessing import Vision, new_frame_buffer
+from pongrad.vision.preprocessing import Vision, new_screen_buffer
 
 FORMAT = "pongrad-agent-6"
 Tensor = NDArray[Any]
@@ -71,9 +71,9 @@ class Agent:
         """
         self._stream = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
         if isinstance(self.vision, FrameStack):
-            self._frame_buffer: Any = batch_acting.FrameBuffer(self.vision)
+            self._buffer: Any = batch_acting.FrameBuffer(self.vision)
         else:
-            self._frame_buffer = new_frame_buffer(self.vision)
+            self._buffer = new_screen_buffer(self.vision)
         self._step = 0
 
     def check_env(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -159,7 +159,7 @@ class Agent:
             screen,
             self.vision.input_args,
             True,
-            self._frame_buffer,
+            self._buffer,
             policy_args,
             self._step,
             rollout_buffer,
@@ -171,9 +171,9 @@ class Agent:
     def _decide_from_frames(self, vision: FrameStack, greys: Any, likeliest: bool) -> int:
         frame = np.empty((SIDE, SIDE), np.uint8)
         vision.frame(greys, frame)
-        self._frame_buffer.add(0, frame, self._step)
-        logits = batch_acting.logits(self.network, self._frame_buffer, self.logits)
-        likeliest = likeliest and not self._frame_buffer.stands_still(0, self._step)
+        self._buffer.add(0, frame, self._step)
+        logits = batch_acting.logits(self.network, self._buffer, self.logits)
+        likeliest = likeliest and not self._buffer.stands_still(0, self._step)
         place, _ = batch_acting.choose(logits[0], self._stream, self._step, likeliest, NOT_HELD)
         self._step += 1
         return place

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pongrad.ground.compiled import compiled
 from pongrad.ground.parallel import Threads, room
-from pongrad.vision.inputs import Inputs, Int64s, Pixels, Values
+from pongrad.vision.inputs import Indices, Inputs, Int64s, Values
 
 Array = NDArray[np.floating[Any]]
 
@@ -62,14 +62,14 @@ class SparseLinear:
         """[steps, units] from sparse inputs."""
         self._x = x
         out = np.empty((len(x), self.weights.shape[1]), self.weights.dtype)
-        _sparse_linear(x.offsets, x.pixels, x.values, self.weights, self._bias, out)
+        _sparse_linear(x.indptr, x.indices, x.values, self.weights, self._bias, out)
         return out
 
     def backward(self, d_out: Array) -> Array:
         """gradient += x^T d_out; returns d_out unchanged, for there is no layer below."""
         x, parameter = self._x, self.parameters[0]
         _sparse_linear_backward(
-            x.offsets, x.pixels, x.values, d_out, parameter.gradient, parameter.active_rows
+            x.indptr, x.indices, x.values, d_out, parameter.gradient, parameter.active_rows
         )
         add_bias_gradient(self.parameters, d_out)
         return d_out
@@ -186,43 +186,43 @@ def add_bias_gradient(parameters: list[Parameter], d_out: Array) -> None:
 
 
 @compiled()
-def add_rows(pixels: Pixels, values: Values, weights: Array, out: Array) -> None:
-    """out += sum_k values[k] weights[pixels[k]], one by one; weights [inputs, units], out [units]."""
-    fours = len(pixels) // 4 * 4
+def add_rows(indices: Indices, values: Values, weights: Array, out: Array) -> None:
+    """out += sum_k values[k] weights[indices[k]], one by one; weights [inputs, units], out [units]."""
+    fours = len(indices) // 4 * 4
     for k in range(0, fours, 4):  # four rows each time that `out` is gone through
-        i0, i1, i2, i3 = pixels[k], pixels[k + 1], pixels[k + 2], pixels[k + 3]
+        i0, i1, i2, i3 = indices[k], indices[k + 1], indices[k + 2], indices[k + 3]
         x0, x1, x2, x3 = values[k], values[k + 1], values[k + 2], values[k + 3]
         for unit in range(len(out)):
             two = (out[unit] + x0 * weights[i0, unit]) + x1 * weights[i1, unit]
             out[unit] = (two + x2 * weights[i2, unit]) + x3 * weights[i3, unit]
-    for k in range(fours, len(pixels)):
-        pixel, value = pixels[k], values[k]
+    for k in range(fours, len(indices)):
+        index, value = indices[k], values[k]
         for unit in range(len(out)):
-            out[unit] += value * weights[pixel, unit]
+            out[unit] += value * weights[index, unit]
 
 
 @compiled()
 def _sparse_linear(
-    offsets: Int64s, pixels: Pixels, values: Values, weights: Array, bias: Array, out: Array
+    indptr: Int64s, indices: Indices, values: Values, weights: Array, bias: Array, out: Array
 ) -> None:
-    """out[t] = b + x_t W for sparse x_t: add up the few rows of W whose pixel is not zero.
+    """out[t] = b + x_t W for sparse x_t: add up the few rows of W whose input is not zero.
 
     Args:
-        offsets, pixels, values: the sparse inputs x, see the module's header.
+        indptr, indices, values: the sparse inputs x, see the module's header.
         weights: [inputs, units].
         bias: [1, units].
         out: [T, units], overwritten.
     """
     out[:] = bias
     for t in range(len(out)):
-        start, end = offsets[t], offsets[t + 1]
-        add_rows(pixels[start:end], values[start:end], weights, out[t])
+        start, end = indptr[t], indptr[t + 1]
+        add_rows(indices[start:end], values[start:end], weights, out[t])
 
 
 @compiled()
 def _sparse_linear_backward(
-    offsets: Int64s,
-    pixels: Pixels,
+    indptr: Int64s,
+    indices: Indices,
     values: Values,
     d_out: Array,
     gradient: Array,
@@ -230,12 +230,12 @@ def _sparse_linear_backward(
 ) -> None:
     """gradient += sum_t x_t^T d_out[t], only in the rows whose input is not zero: the active rows."""
     for t in range(len(d_out)):
-        for k in range(offsets[t], offsets[t + 1]):
+        for k in range(indptr[t], indptr[t + 1]):
             value = values[k]
-            pixel = pixels[k]
-            active_rows[pixel] = True
+            index = indices[k]
+            active_rows[index] = True
             for unit in range(d_out.shape[1]):
-                gradient[pixel, unit] += value * d_out[t, unit]
+                gradient[index, unit] += value * d_out[t, unit]
 
 
 @compiled()

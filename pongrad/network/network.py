@@ -24,7 +24,7 @@ from pongrad.network.layers import (
     zero_rows,
 )
 from pongrad.vision.frames import SHAPE, SIDE, Frames, Grey
-from pongrad.vision.inputs import Inputs, Pixels, Values
+from pongrad.vision.inputs import Indices, Inputs, Values
 
 Layer = SparseLinear | FrameConvolution | Convolution | Flatten | Linear | ReLU
 
@@ -195,18 +195,18 @@ class Network:
 
 @compiled()
 def first_outputs(
-    pixels: Pixels, values: Values, weights: tuple[Array, ...], biases: tuple[Array, ...], count: int
+    indices: Indices, values: Values, weights: tuple[Array, ...], biases: tuple[Array, ...], count: int
 ) -> Array:
     """The network's first `count` outputs for one sparse input: the same sums, in its layers' order.
 
     Args:
-        pixels, values: the sparse input.
+        indices, values: the sparse input.
         weights: a tuple of [inputs, units] arrays, bottom first, with a ReLU between any two.
         biases: a tuple of as many [1, units] arrays.
         count: how many outputs are needed.
     """
     out = biases[0][0].copy()
-    add_rows(pixels, values, weights[0], out)
+    add_rows(indices, values, weights[0], out)
     for layer in range(1, len(weights)):
         w, below = weights[layer], out
         out = np.zeros(w.shape[1] if layer < len(weights) - 1 else count, w.dtype)

@@ -22,7 +22,7 @@ from pongrad.playing.rollout import Played, Rollout, SerialisedRollouts, next_ga
 from pongrad.playing.side_by_side import play_side_by_side
 from pongrad.vision.frames import FrameStack
 from pongrad.vision.inputs import Inputs
-from pongrad.vision.preprocessing import FrameBuffer, Vision, new_frame_buffer
+from pongrad.vision.preprocessing import ScreenBuffer, Vision, new_screen_buffer
 
 
 def play(
@@ -101,10 +101,10 @@ class _Player:
         self._emulator = emulator
         self._preprocessing_args = vision.preprocessing_args(emulator.screen)
         self._input_args = vision.input_args
-        self._frame_buffer, self._rollout_buffer, self._rewards, self._lives_lost = _memory(room, vision)
+        self._screen_buffer, self._rollout_buffer, self._rewards, self._lives_lost = _memory(room, vision)
         self._rewards[:] = 0
         self._lives_lost[:] = False
-        self._screens = [memoryview(pixels) for pixels in self._frame_buffer[0]]
+        self._screens = [memoryview(pixels) for pixels in self._screen_buffer[0]]
         self._is_over = np.zeros(1, np.bool_)
         self._row = 0
 
@@ -118,7 +118,7 @@ class _Player:
         game = environment.resume(emulator, game)
         emulator_seconds = clock() - start
         held = held_action(game, len(agent.actions), hold_probability)
-        counts, screens = self._frame_buffer[1], self._screens
+        counts, screens = self._screen_buffer[1], self._screens
         for screen, pixels in ((game.step, game.now), (game.step - 1, game.before)):
             on = memoryview(pixels).cast("H")
             screens[screen % 2][: len(on)] = on
@@ -129,7 +129,7 @@ class _Player:
             self._preprocessing_args,
             self._input_args,
             game.step == 0,  # else the screen is stale, and the game has brought what was on it
-            self._frame_buffer,
+            self._screen_buffer,
             agent.policy_args(game.stream, agent.greedy, held),
             game.step,
             self._rollout_buffer,
@@ -168,11 +168,11 @@ class _Player:
 
     def serialise(self, places: list[list[Played]]) -> SerialisedRollouts:
         """All that has been played."""
-        offsets, pixels, values, actions, log_probabilities, crowded = self._rollout_buffer
+        indptr, indices, values, actions, log_probabilities, crowded = self._rollout_buffer
         rows, inputs = self._row, self._rollout_buffer[0][self._row]
         return SerialisedRollouts(
             places,
-            Inputs(offsets[: rows + 1], pixels[:inputs], values[:inputs]).to_bytes(),
+            Inputs(indptr[: rows + 1], indices[:inputs], values[:inputs]).to_bytes(),
             actions[:rows].tobytes(),
             log_probabilities[:rows].tobytes(),
             self._rewards[:rows].tobytes(),
@@ -181,11 +181,11 @@ class _Player:
         )
 
 
-_Memory = tuple[FrameBuffer, RolloutBuffer, NDArray[np.float32], NDArray[np.bool_]]
+_Memory = tuple[ScreenBuffer, RolloutBuffer, NDArray[np.float32], NDArray[np.bool_]]
 
 
 @functools.lru_cache(1)
 def _memory(steps: int, vision: Vision) -> _Memory:
     """Room to play so many steps in, used again: the system clears memory before it gives it away."""
     rollout_buffer = new_rollout_buffer(steps, vision)
-    return new_frame_buffer(vision), rollout_buffer, np.zeros(steps, np.float32), np.zeros(steps, np.bool_)
+    return new_screen_buffer(vision), rollout_buffer, np.zeros(steps, np.float32), np.zeros(steps, np.bool_)

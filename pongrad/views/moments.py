@@ -22,7 +22,7 @@ from pongrad.network.exploration import NOT_HELD
 from pongrad.network.layers import Array, ReLU
 from pongrad.network.policy import probability_up, softmax
 from pongrad.vision.frames import SIDE, FrameStack
-from pongrad.vision.preprocessing import Vision, new_frame_buffer
+from pongrad.vision.preprocessing import Vision, new_screen_buffer
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ class _SparseThinker:
     def __init__(self, agent: Agent, vision: Vision, game: Game, emulator: Environment) -> None:
         emulator.restore(game)
         self._agent, self._vision = agent, vision
-        self._frame_buffer = new_frame_buffer(vision)
+        self._screen_buffer = new_screen_buffer(vision)
         self._preprocessing_args = vision.preprocessing_args(emulator.screen)
         self._policy_args = agent.policy_args(game.stream, agent.greedy)
 
@@ -107,7 +107,7 @@ class _SparseThinker:
             self._preprocessing_args,
             vision.input_args,
             True,
-            self._frame_buffer,
+            self._screen_buffer,
             self._policy_args,
             step,
             rollout_buffer,

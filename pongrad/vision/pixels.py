@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from pongrad.games.colours import CLASSES
 from pongrad.ground.compiled import compiled
-from pongrad.vision.inputs import Pixels, Values
+from pongrad.vision.inputs import Indices, Values
+
+Pixels = NDArray[np.uint16]
+"""Ascending codes of the pixels that are on."""
 
 OFF = 255
 """In place of a class: colours that are background wherever they are."""
@@ -97,23 +100,23 @@ def corners(pixels: Pixels, columns: int, out: Pixels) -> int:
 
 
 @compiled()
-def difference(before: Pixels, now: Pixels, pixels: Pixels, values: Values) -> int:
+def difference(before: Pixels, now: Pixels, indices: Indices, values: Values) -> int:
     """Write the sparse difference `now - before` of two pixel sets; return how many pixels it has.
 
     Args:
         before, now: uint16, ascending codes of the pixels that are on.
-        pixels: uint16, receives the places of the pixels that changed, ascending.
+        indices: uint16, receives the numbers of the pixels that changed, ascending.
         values: int8, receives +1 where a pixel went on, -1 where it went off.
     """
     count = i = j = 0
     while i < len(before) or j < len(now):
         if j == len(now) or (i < len(before) and before[i] < now[j]):
-            pixels[count] = before[i] // CLASSES
+            indices[count] = before[i] // CLASSES
             values[count] = -1
             count += 1
             i += 1
         elif i == len(before) or now[j] < before[i]:
-            pixels[count] = now[j] // CLASSES
+            indices[count] = now[j] // CLASSES
             values[count] = 1
             count += 1
             j += 1
@@ -124,12 +127,12 @@ def difference(before: Pixels, now: Pixels, pixels: Pixels, values: Values) -> i
 
 
 @compiled()
-def side_by_side(before: Pixels, now: Pixels, size: int, pixels: Pixels, values: Values) -> int:
-    """Write the places of both pixel sets, those of `before` moved up by `size`; return how many they are."""
+def side_by_side(before: Pixels, now: Pixels, size: int, indices: Indices, values: Values) -> int:
+    """Write the numbers of both sets' pixels, `before` moved up by `size`; return how many they are."""
     both = len(now) + len(before)
     for k in range(len(now)):
-        pixels[k] = now[k] // CLASSES
+        indices[k] = now[k] // CLASSES
     for k in range(len(before)):
-        pixels[len(now) + k] = before[k] // CLASSES + size
+        indices[len(now) + k] = before[k] // CLASSES + size
     values[:both] = 1
     return both

@@ -19,7 +19,7 @@ from pongrad.ground.compiled import compiled
 from pongrad.ground.errors import UserError
 from pongrad.ground.storage import packed_text, unpacked_text
 from pongrad.vision import relative_offsets
-from pongrad.vision.inputs import Int64s, Pixels, Values
+from pongrad.vision.inputs import Indices, Int64s, Values
 from pongrad.vision.pixels import MOST_CORNERS, OFF, PreprocessingArgs, difference, side_by_side
 
 UNKNOWN = 1
@@ -31,7 +31,7 @@ PONG_FIELD, PONG_FIRST_FIELD = 34, 228
 InputArgs = tuple[bool, int, int, int]
 """What the network is given of two screens, see `observe`."""
 
-FrameBuffer = tuple[NDArray[np.uint16], NDArray[np.int64], Int64s, Int64s]
+ScreenBuffer = tuple[NDArray[np.uint16], NDArray[np.int64], Int64s, Int64s]
 """The pixels of two screens: uint16 [2, size], and how many, int64 [2]; then room for `relative_offsets`.
 
 Row `step % 2` holds the pixels that are on in the screen of this step, the other those of the step before.
@@ -222,7 +222,7 @@ class Vision:
         return Vision(**parts)
 
 
-def new_frame_buffer(vision: Vision) -> FrameBuffer:
+def new_screen_buffer(vision: Vision) -> ScreenBuffer:
     """Room for the pixels of two screens."""
     return (
         np.zeros((2, vision.pixels), np.uint16),
@@ -234,7 +234,7 @@ def new_frame_buffer(vision: Vision) -> FrameBuffer:
 
 @compiled()
 def observe(
-    input_args: InputArgs, frame_buffer: FrameBuffer, step: int, pixels: Pixels, values: Values
+    input_args: InputArgs, screen_buffer: ScreenBuffer, step: int, indices: Indices, values: Values
 ) -> tuple[int, bool]:
     """Write the network's sparse input at a game's step.
 
@@ -243,9 +243,9 @@ def observe(
             offsets: whether it is both side by side and their relative offsets, or their difference;
             rows, columns: of a screen;
             classes: of colours.
-        frame_buffer: the pixels of the screen of this step and of the one before.
+        screen_buffer: the pixels of the screen of this step and of the one before.
         step: counts the game's steps.
-        pixels: uint16, receives them.
+        indices: uint16, receives the inputs that are not zero.
         values: int8, receives their values.
 
     Returns:
@@ -253,15 +253,15 @@ def observe(
         its points were gathered from far.
     """
     offsets, rows, columns, classes = input_args
-    seen, counts, points, given = frame_buffer
+    seen, counts, points, given = screen_buffer
     now = seen[step % 2, : counts[step % 2]]
     before = seen[1 - step % 2, : counts[1 - step % 2]]
     if offsets:
         before = before if step > 0 else before[:0]  # a game's first step has no screen before
-        count = side_by_side(before, now, rows * columns, pixels, values)
+        count = side_by_side(before, now, rows * columns, indices, values)
         first = 2 * rows * columns
         more, crowded = relative_offsets.relative_offsets(
-            now, before, rows, columns, classes, first, points, given, pixels[count:], values[count:]
+            now, before, rows, columns, classes, first, points, given, indices[count:], values[count:]
         )
         return count + more, crowded or len(now) == MOST_CORNERS
-    return (difference(before, now, pixels, values) if step > 0 else 0), False
+    return (difference(before, now, indices, values) if step > 0 else 0), False

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pongrad.games.colours import CLASSES
 from pongrad.ground.compiled import compiled
-from pongrad.vision.inputs import Int64s, Pixels, Values
+from pongrad.vision.inputs import Indices, Int64s, Values
+from pongrad.vision.pixels import Pixels
 
 MOST_POINTS = 32
 """A screen's relative offsets are those of so many points at most."""
@@ -112,7 +113,7 @@ def relative_offsets(
     first: int,
     points: Int64s,
     given: Int64s,
-    pixels: Pixels,
+    indices: Indices,
     values: Values,
 ) -> tuple[int, bool]:
     """Write the relative offsets in space and in time.
@@ -124,7 +125,7 @@ def relative_offsets(
         first: the number of the first such input; see `sizes`.
         points: int64 [3, MOST_POINTS], to write in.
         given: int64 [inputs], when each input was last given; place 0 counts the calls.
-        pixels: uint16, receives the inputs.
+        indices: uint16, receives the inputs.
         values: int8, receives a 1 for each.
 
     Returns:
@@ -150,7 +151,7 @@ def relative_offsets(
             place = first + kinds * places + (below + most_rows) * wide + right + most_columns
             if given[place] != time:
                 given[place] = time
-                pixels[count] = place
+                indices[count] = place
                 values[count] = 1
                 count += 1
     first += classes * (classes + 1) // 2 * places
@@ -167,7 +168,7 @@ def relative_offsets(
                 place = first + kind * places + (below + REACH_ROWS) * wide + right + REACH_COLUMNS
                 if given[place] != time:
                     given[place] = time
-                    pixels[count] = place
+                    indices[count] = place
                     values[count] = 1
                     count += 1
     return count, crowded
