@@ -259,21 +259,23 @@ def test_a_finished_run_can_be_extended(run, tmp_path):
     assert weights(short) == weights(run.folder)
 
 
-def test_beating_the_computer_is_noted_once_and_the_agent_kept(tmp_path):
-    training = Training(Fast(run=tmp_path / "run"), time.monotonic())
+@pytest.mark.parametrize(("game", "to_pass"), [("ALE/Pong-v5", 0), ("ALE/Breakout-v5", 30.5)])
+def test_passing_the_reference_is_noted_once_and_the_agent_kept(tmp_path, game, to_pass):
+    """The computer in a duel, the human tester's score in another game."""
+    training = Training(Fast(game=game, run=tmp_path / "run"), time.monotonic())
     progress = training.progress
-    progress.scores.extend([1] * 99)
+    progress.scores.extend([to_pass + 1] * 99)
     progress.frames, progress.seconds = 1000, 10.0
     training._note_records()
     assert progress.beat_frames is None  # 99 games are not enough
-    for score, frames in ((-99, 2000), (3, 3000), (1, 4000)):  # means 0, then above
-        progress.scores.append(score)
+    for score, frames in ((-99, 2000), (3, 3000), (1, 4000)):  # means as much, then above
+        progress.scores.append(to_pass + score)
         progress.frames = frames
         training._note_records()
         assert progress.beat_frames == (None if frames == 2000 else 3000)
-    assert progress.best_mean_score_100 == pytest.approx(0.02)
+    assert progress.best_mean_score_100 == pytest.approx(to_pass + 0.02)
     beat = Agent.load(tmp_path / "run" / "beat.safetensors")
-    assert beat.game == "ALE/Pong-v5" and beat.greedy and not training.agent.greedy
+    assert beat.game == game and beat.greedy and not training.agent.greedy
 
 
 def test_the_best_agent_does_not_depend_on_when_it_is_saved(tmp_path):
