@@ -169,7 +169,7 @@ def clipped(ratios: Array, advantage: float) -> Array:
     objective = []
     for ratio in ratios:
         out, old = np.zeros((1, 3)), np.array([np.log(0.5 / ratio)])
-        _, losses = objective_gradient(
+        _, losses, _ = objective_gradient(
             out,
             np.zeros(1, np.uint8),
             old,
@@ -179,7 +179,6 @@ def clipped(ratios: Array, advantage: float) -> Array:
             0,
             0,
             0,
-            ("A", "B"),
         )
         objective.append(-losses["policy_loss"])
     return np.array(objective)

@@ -59,11 +59,13 @@ def steps():
 def test_the_gradient_is_autograds(steps):
     batch, out = steps
     how = 0.2, 0.03, 0.02, 0.5
-    got, losses = objective_gradient(out, *batch.values(), *how, NAMES)
+    got, losses, probabilities = objective_gradient(out, *batch.values(), *how)
     want = autograd.grad(lambda out: objective(out[:, :-1], out[:, -1], *batch.values(), *how))(out)
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
     assert 0.1 < losses["clip_fraction"] < 0.9  # both branches were taken
     assert np.count_nonzero(got[:, -1]) == STEPS
+    odds = np.exp(out[:, :-1])
+    np.testing.assert_allclose(probabilities, (odds / odds.sum(axis=1, keepdims=True)).mean(axis=0))
     total = objective(out[:, :-1], out[:, -1], *batch.values(), 0.2, 0.03, 0.0, 0.5)
     parts = -losses["policy_loss"] + 0.03 * losses["entropy"] - 0.5 * losses["value_loss"]
     assert parts == pytest.approx(total)
@@ -79,8 +81,8 @@ def test_clipping_stops_only_what_has_gone_far_enough(ratio, advantage, moves):
     out = np.array([[0.3, -0.2, 0.1, 0.0]])
     actions = np.zeros(1, np.uint8)
     old = log_probability(actions, out[:, :-1]) - np.log(ratio)
-    d_out, _ = objective_gradient(
-        out, actions, old, np.array([float(advantage)]), np.zeros(1), 0.2, 0.0, 0.0, 0.5, NAMES[:3]
+    d_out, *_ = objective_gradient(
+        out, actions, old, np.array([float(advantage)]), np.zeros(1), 0.2, 0.0, 0.0, 0.5
     )
     p = policy.softmax(out[:, :-1])[0][0]
     want = ratio * advantage * (np.array([1, 0, 0]) - p) if moves else np.zeros(3)
@@ -100,7 +102,7 @@ def test_huge_logits_do_not_overflow():
     zeros, ones = np.zeros(2, np.float32), np.ones(2, np.float32)
     actions = np.array([0, 1], np.uint8)
     with np.errstate(over="raise", invalid="raise"):
-        d_out, losses = objective_gradient(out, actions, zeros, ones, zeros, 0.2, 0.01, 0.01, 0.5, NAMES[:2])
+        d_out, losses, _ = objective_gradient(out, actions, zeros, ones, zeros, 0.2, 0.01, 0.01, 0.5)
     assert np.isfinite(d_out).all() and np.isfinite(list(losses.values())).all()
 
 

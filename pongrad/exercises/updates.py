@@ -174,9 +174,7 @@ def _clipped_objective_gradient(log_p: Array, old_log_p: Array, advantages: Arra
     steps = len(log_p)
     out = np.stack([log_p, np.log1p(-np.exp(log_p)), np.zeros(steps)], axis=1)
     actions = np.zeros(steps, np.uint8)
-    d_out, _ = objective_gradient(
-        out, actions, old_log_p, advantages, np.zeros(steps), clip, 0.0, 0.0, 0.0, ("UP", "DOWN")
-    )
+    d_out, *_ = objective_gradient(out, actions, old_log_p, advantages, np.zeros(steps), clip, 0.0, 0.0, 0.0)
     return d_out[:, 0] * steps / (1 - np.exp(log_p))
 
 

@@ -136,7 +136,7 @@ class PPO:
         losses = []
         for _ in range(config.epochs):
             for steps in np.array_split(rng.permutation(len(batch.actions)), config.minibatches):
-                losses.append(self._climb(batch, steps, share))
+                losses.append(self._minibatch_step(batch, steps, share))
         self._segments.clear()
         means = {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
         return {**means, **about, "learning_rate": self.optimiser.learning_rate}
@@ -192,10 +192,10 @@ class PPO:
         parts = [inputs.slice(i, min(i + most, len(inputs))) for i in range(0, len(inputs), most)]
         return np.concatenate([self.network.forward(part).copy() for part in parts])
 
-    def _climb(self, batch: _Batch, steps: NDArray[np.int64], share: float) -> dict[str, float]:
+    def _minibatch_step(self, batch: _Batch, steps: NDArray[np.int64], share: float) -> dict[str, float]:
         """One step of the optimiser up the gradient over these steps; `share`: see `annealing`."""
         out = self.network.forward(batch.inputs.take(steps))
-        d_out, losses = objective_gradient(
+        d_out, losses, probabilities = objective_gradient(
             out,
             batch.actions[steps],
             batch.old_log_p[steps],
@@ -205,12 +205,12 @@ class PPO:
             share * self.bonuses[0],
             share * self.bonuses[1],
             self.config.value_coefficient,
-            self.action_names,
         )
         self.network.backward(d_out)
         self.optimiser.step(self.network.gradients, self.network.active_rows)
         self.network.zero_gradients()
-        return losses
+        named = zip(self.action_names, probabilities, strict=True)
+        return {**losses, **{f"probability/{name}": float(mean) for name, mean in named}}
 
 
 def annealing(frames: int, schedule_frames: int) -> float:
@@ -233,8 +233,7 @@ def objective_gradient(
     entropy_coefficient: float,
     log_barrier_coefficient: float,
     value_coefficient: float,
-    action_names: Sequence[str],
-) -> tuple[Array, dict[str, float]]:
+) -> tuple[Array, dict[str, float], Array]:
     """The gradient of the objective (see the module's header) with respect to the network's outputs.
 
     Where the clipped ratio is the smaller one it does not move with the weights, so the gradient is 0; else
@@ -247,10 +246,10 @@ def objective_gradient(
         actions: [steps], places of the actions taken.
         old_log_p, advantages, returns: [steps].
         clip, entropy_coefficient, log_barrier_coefficient, value_coefficient: of the objective.
-        action_names: what the actions are called.
 
     Returns:
-        d objective / d out, shaped as `out`, and means for the metrics, see `PPO.update`.
+        d objective / d out, shaped as `out`; means for the metrics, see `PPO.update`; and the mean
+        probability of each action.
     """
     p, log_p = policy.softmax(out[:, :-1])
     log_ratio = log_p[np.arange(len(out)), actions] - old_log_p
@@ -265,12 +264,11 @@ def objective_gradient(
     d_out[:, :-1] += log_barrier_coefficient * (1 / p.shape[1] - p)
     d_out[:, -1] = 2 * value_coefficient * error
     d_out /= len(out)
-    probabilities = dict(zip(action_names, p.mean(axis=0), strict=True))
-    return d_out, {
+    losses = {
         "policy_loss": -float(np.mean(np.minimum(gain, clipped_gain))),
         "value_loss": float(np.mean(error * error)),
         "entropy": float(np.mean(policy.entropies(p, log_p))),
         "clip_fraction": 1 - float(np.mean(moves)),
         "approx_kl": float(np.mean(ratio - 1 - log_ratio)),
-        **{f"probability/{name}": float(mean) for name, mean in probabilities.items()},
     }
+    return d_out, losses, p.mean(axis=0)

@@ -26,7 +26,7 @@ from pongrad.vision.preprocessing import Vision, new_screen_buffer
 
 
 @dataclass(frozen=True, eq=False)
-class Thought:
+class StepTrace:
     """What an agent sees and makes of it at one step.
 
     Attributes:
@@ -50,7 +50,7 @@ class Thought:
 
 
 @dataclass(frozen=True, eq=False)
-class Moment(Thought):
+class Moment(StepTrace):
     """One step: what the agent saw, what it made of it, what came of it.
 
     Attributes:
@@ -74,22 +74,22 @@ def moments(agent: Agent, game: Game, emulator: Environment) -> Iterator[Moment]
         emulator: any environment that plays the game, for this game alone meanwhile. A convolutional network
             makes it read greys for good, see `Environment.show_greys`.
     """
-    thinker: _SparseThinker | _FrameThinker
+    policy: _SparsePolicy | _FramePolicy
     if isinstance(agent.vision, FrameStack):
-        thinker = _FrameThinker(agent, agent.vision, game, emulator)
+        policy = _FramePolicy(agent, agent.vision, game, emulator)
     else:
-        thinker = _SparseThinker(agent, agent.vision, game, emulator)
+        policy = _SparsePolicy(agent, agent.vision, game, emulator)
     won = lost = 0.0
     for step, timing in enumerate(emulator.timings(game)):
         if emulator.over():
             return
-        thought = thinker.think(step)
-        reward, frames = emulator.film(agent.actions[thought.action], timing)
+        trace = policy.step_trace(step)
+        reward, frames = emulator.film(agent.actions[trace.action], timing)
         won, lost = won + max(reward, 0), lost + max(-reward, 0)
-        yield Moment(**vars(thought), step=step, frames=frames, won=won, lost=lost)
+        yield Moment(**vars(trace), step=step, frames=frames, won=won, lost=lost)
 
 
-class _SparseThinker:
+class _SparsePolicy:
     """An agent with sparse inputs at a new game."""
 
     def __init__(self, agent: Agent, vision: Vision, game: Game, emulator: Environment) -> None:
@@ -99,10 +99,10 @@ class _SparseThinker:
         self._preprocessing_args = vision.preprocessing_args(emulator.screen)
         self._policy_args = agent.policy_args(game.stream, agent.greedy)
 
-    def think(self, step: int) -> Thought:
+    def step_trace(self, step: int) -> StepTrace:
         """What it makes of the screen as it is now."""
         vision = self._vision
-        offsets, pixels, values, *_ = rollout_buffer = new_rollout_buffer(1, vision)
+        indptr, indices, values, *_ = rollout_buffer = new_rollout_buffer(1, vision)
         action = policy_step(
             self._preprocessing_args,
             vision.input_args,
@@ -113,18 +113,18 @@ class _SparseThinker:
             rollout_buffer,
             0,
         )
-        pixels, values = pixels[: offsets[1]], values[: offsets[1]]
+        indices, values = indices[: indptr[1]], values[: indptr[1]]
         inputs = np.zeros(vision.size, np.float32)
-        inputs[pixels] = values
+        inputs[indices] = values
         seen = inputs[: vision.channels * vision.pixels].reshape(-1, *vision.shape)
         (first, *above), (first_bias, *biases) = self._agent.network.acting_args
-        hidden = out = np.maximum(values.astype(first.dtype) @ first[pixels] + first_bias[0], 0)
+        hidden = out = np.maximum(values.astype(first.dtype) @ first[indices] + first_bias[0], 0)
         for weights, bias in zip(above, biases, strict=True):
             out = np.maximum(out, 0) @ weights + bias[0]
-        return Thought(seen, hidden, (), *_decision(self._agent, out), action)
+        return StepTrace(seen, hidden, (), *_decision(self._agent, out), action)
 
 
-class _FrameThinker:
+class _FramePolicy:
     """An agent with a convolutional network at a new game, in the row of the batch that `play` gives it."""
 
     def __init__(self, agent: Agent, vision: FrameStack, game: Game, emulator: Environment) -> None:
@@ -134,7 +134,7 @@ class _FrameThinker:
         self._row = game.number % ROWS
         self._frame_buffer = batch_acting.FrameBuffer(vision)
 
-    def think(self, step: int) -> Thought:
+    def step_trace(self, step: int) -> StepTrace:
         """What it makes of the screen as it is now."""
         agent, row, frame = self._agent, self._row, np.empty((SIDE, SIDE), np.uint8)
         assert self._emulator.greys is not None
@@ -155,7 +155,7 @@ class _FrameThinker:
         action, _ = batch_acting.choose(logits, self._game.stream, step, likeliest, NOT_HELD)
         newest_first = self._frame_buffer.frames[row, ::-1].astype(np.float32)
         inputs = (newest_first - self._vision.background_frame.astype(np.float32)) / np.float32(255)
-        return Thought(inputs, hidden, tuple(maps), *_decision(agent, out[row]), action)
+        return StepTrace(inputs, hidden, tuple(maps), *_decision(agent, out[row]), action)
 
 
 def _decision(agent: Agent, outputs: Array) -> tuple[Array, float | None]:
