@@ -6,9 +6,11 @@
     python benchmarks/games.py --speed        # half a minute a game, alone on the machine: frames/s, memory
     python benchmarks/games.py --peer         # Stable-Baselines3's PPO, as long as 10 million frames take
 
-The best agent within so many frames plays 30 fresh games, greedily. Two runs are made at a time, with one
-worker each: what is learned does not depend on the workers. Results go to games.json, with a table in
-games.md beside it. The published scores are those of `peers/atari57_sticky.csv`, given with --published.
+The best agent within so many frames plays 30 fresh games, greedily. Beside it stands the mean of the last 100
+training games, whose actions are drawn: compare published training curves with that. Two runs are made at a
+time, with one worker each: what is learned does not depend on the workers. Results go to games.json, with a
+table in games.md beside it. The published scores are those of `peers/atari57_sticky.csv`, given with
+--published.
 """
 
 import argparse
@@ -129,7 +131,9 @@ def table(known: dict[str, dict[str, Any]], published: dict[str, dict[str, str]]
     counts = sorted({int(what.split()[2]) for what in keys if what.startswith("seed")})
     millions = [f"{count / 1e6:g}M" for count in counts]
     others = {f"ppo_{each}": f"PPO, {each}" for each in millions} | {"dreamerv3_10M": "DreamerV3, 10M"}
-    heads = ["game", "random", *(f"{each} frames" for each in millions), "frames/s", "memory"]
+    heads = ["game", "random"]
+    heads += [head for each in millions for head in (f"{each} frames", f"{each}, in training")]
+    heads += ["frames/s", "memory"]
     heads += [*others.values(), "Stable-Baselines3, same minutes"]
     rows = [heads, ["---"] * len(heads)]
     for game, measured in sorted(known.items()):
@@ -141,7 +145,8 @@ def table(known: dict[str, dict[str, Any]], published: dict[str, dict[str, str]]
                 if what.endswith(f" {count} frames") and what.startswith("seed")
             ]
             each = [f"{result['mean_score']:,.1f} ± {result['standard_error']:.1f}" for result in found]
-            cells.append(", ".join(each) or "-")
+            training = [f"{result['last_100_in_training']:,.1f}" for result in found]
+            cells += [", ".join(each) or "-", ", ".join(training) or "-"]
         rate = measured.get("speed")
         cells.append(f"{rate['frames_per_second']:,}" if rate else "-")
         cells.append(f"{rate['peak_bytes'] / 2**20:,.0f} MiB" if rate else "-")
