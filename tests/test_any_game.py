@@ -5,6 +5,7 @@ The environments of the bad kinds are registered here: real Gymnasium environmen
 
 import itertools
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from pongrad.games.game import Game
 from pongrad.games.randomness import Purpose
 from pongrad.games.scores import Reference, reference
 from pongrad.ground.errors import UserError
+from pongrad.ground.system import limit_seconds
 from pongrad.learning.learners import new_agent, new_learner
 from pongrad.playing.evaluation import evaluate
 from pongrad.playing.play import play, play_on
@@ -139,6 +141,21 @@ def test_pieces_on_any_environment_are_one_game(cart_pole):
             break
     assert game == end
     same_arrays(Rollout.join(parts), whole)
+
+
+def test_each_game_that_is_played_again_may_take_as_long_as_a_task(cart_pole):
+    """One task of a resumed run may have many of them."""
+    start = Game("CartPole-v1", 3, Purpose.TRAINING, 0)
+    _, (game,) = play(cart_pole, [start], 5, environment.make("CartPole-v1"))
+    fresh = environment.make("CartPole-v1")
+    limit_seconds(100)
+    try:
+        while signal.getitimer(signal.ITIMER_PROF)[0] > 99.5:
+            pass
+        fresh.restore(game)
+        assert signal.getitimer(signal.ITIMER_PROF)[0] > 99.5
+    finally:
+        limit_seconds(0)
 
 
 def test_an_agent_acts_on_the_observations_of_its_environment(cart_pole):

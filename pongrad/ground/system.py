@@ -90,7 +90,14 @@ def lower_priority(by: int) -> None:
 def limit_seconds(seconds: float) -> None:
     """End this process when it has computed for so long, even in a loop of a library; 0: no longer."""
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
+
+
+def restart_limit() -> None:
+    """Count the seconds of `limit_seconds` anew, if there is a limit."""
+    if hasattr(signal, "setitimer"):
+        _, seconds = signal.getitimer(signal.ITIMER_PROF)
+        limit_seconds(seconds)
 
 
 @contextlib.contextmanager
