@@ -59,13 +59,13 @@ class _Live:
         self.checksum = 0
         self._note(observation)
 
-    def step(self, place: int) -> float:
-        """Play the action in this place, counted from the first one; return the reward."""
+    def step(self, action: int) -> float:
+        """Play the action of this index; return the reward."""
         first_action = int(self.env.action_space.start)  # type: ignore[attr-defined]
-        observation, reward, terminated, truncated, _ = self._call("step", first_action + place)
+        observation, reward, terminated, truncated, _ = self._call("step", first_action + action)
         self.terminated, self.truncated = bool(terminated), bool(truncated)
         self.over = self.terminated or self.truncated
-        self.actions.append(place)
+        self.actions.append(action)
         reward = float(reward)
         self._note(observation, reward, self.terminated, self.truncated)
         return reward
@@ -155,10 +155,10 @@ class Replayed:
         self._live = live = self._environment(game.env_seed)
         if not game.state or live.over or not actions.startswith(live.actions):
             live.reset(game.env_seed)
-        for place in actions[len(live.actions) :]:
+        for action in actions[len(live.actions) :]:
             if live.over:
                 raise NotDeterministic
-            live.step(place)
+            live.step(action)
         restart_limit()  # one task may have many long games played again
         if game.state and live.checksum != checksum:
             raise NotDeterministic

@@ -243,7 +243,7 @@ def objective_gradient(
 
     Args:
         out: [steps, actions + 1], logits and values.
-        actions: [steps], places of the actions taken.
+        actions: [steps], indices of the actions taken.
         old_log_p, advantages, returns: [steps].
         clip, entropy_coefficient, log_barrier_coefficient, value_coefficient: of the objective.
 

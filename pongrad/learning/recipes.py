@@ -75,7 +75,7 @@ class Recipe:
     conv_kernels: Annotated[tuple[int, ...], arg(metavar="N")] = (8, 4)
     """Rows and columns of each convolution's filters."""
     conv_strides: Annotated[tuple[int, ...], arg(metavar="N")] = (4, 2)
-    """Pixels from one place of a filter to the next."""
+    """Pixels from one of a filter's positions to the next."""
     biases: bool = False
     """Give all layers biases."""
     num_hidden_layer_neurons: Annotated[

@@ -58,10 +58,10 @@ def policy_step(
         step: counts the game's steps.
         rollout_buffer: indptr, indices, values (see `Inputs`), actions (uint8), the logarithms of their
             probabilities (float64) and whether the screen was crowded (bool, see `observe`), all written at
-            place `t`.
+            index `t`.
 
     Returns:
-        The place of the chosen action.
+        The index of the chosen action.
     """
     seen, counts, _, _ = screen_buffer
     weights, biases, logit_count, stream, greedy, held = policy_args
@@ -116,7 +116,7 @@ def policy_loop(
         is_over: bool [1], to be set by who plays when the game has ended.
 
     Yields:
-        The place of each step's action. After the last one it sees what comes next, and that is all.
+        The index of each step's action. After the last one it sees what comes next, and that is all.
     """
     for _ in range(until):
         yield policy_step(

@@ -147,7 +147,7 @@ class Agent:
             greedy: see `act`.
 
         Returns:
-            Its place in `actions`.
+            Its index in `actions`.
         """
         likeliest = bool(self.greedy if greedy is None else greedy)
         if isinstance(self.vision, FrameStack):
@@ -155,7 +155,7 @@ class Agent:
         assert isinstance(screen, tuple)
         policy_args = self.policy_args(self._stream, likeliest)
         rollout_buffer = new_rollout_buffer(1, self.vision)
-        place = policy_step(
+        action = policy_step(
             screen,
             self.vision.input_args,
             True,
@@ -166,7 +166,7 @@ class Agent:
             0,
         )
         self._step += 1
-        return place
+        return action
 
     def _decide_from_frames(self, vision: FrameStack, greys: Any, likeliest: bool) -> int:
         frame = np.empty((SIDE, SIDE), np.uint8)
@@ -174,9 +174,9 @@ class Agent:
         self._buffer.add(0, frame, self._step)
         logits = batch_acting.logits(self.network, self._buffer, self.logits)
         likeliest = likeliest and not self._buffer.stands_still(0, self._step)
-        place, _ = batch_acting.choose(logits[0], self._stream, self._step, likeliest, NOT_HELD)
+        action, _ = batch_acting.choose(logits[0], self._stream, self._step, likeliest, NOT_HELD)
         self._step += 1
-        return place
+        return action
 
     def policy_args(self, stream: np.uint64, greedy: bool, held: Held = NOT_HELD) -> PolicyArgs:
         """The agent as `acting.policy_step` takes it, drawing its actions from this stream."""

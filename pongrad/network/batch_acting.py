@@ -57,5 +57,5 @@ def logits(network: Network, frame_buffer: FrameBuffer, count: int) -> Array:
 
 @compiled()
 def choose(logits: Array, stream: np.uint64, step: int, likeliest: bool, held: Held) -> tuple[int, float]:
-    """The place of the action at a game's step, and the logarithm of its probability; logits [count]."""
+    """The index of the action at a game's step, and the logarithm of its probability; logits [count]."""
     return choose_action(logits, uniform(stream, np.uint64(step)), likeliest, held)

@@ -24,7 +24,7 @@ _FIRST_DRAW = 2**40
 """Numbers of a game's random stream from here on draw actions to hold; a game has far fewer steps."""
 
 Held = tuple[int, float]
-"""The place of an action that is held, and the probability that a step takes it."""
+"""The index of an action that is held, and the probability that a step takes it."""
 
 NOT_HELD: Held = 0, 0.0
 

@@ -64,10 +64,10 @@ def choose_action(logits: Array, draw: float, greedy: bool, held: Held) -> tuple
             sigmoid(z) is the probability of the first.
         draw: uniform in [0, 1).
         greedy: whether to choose the likeliest action, the first of several.
-        held: the place of an action, and the share of all draws that take it; not for a single logit.
+        held: the index of an action, and the share of all draws that take it; not for a single logit.
 
     Returns:
-        The action's place, and the logarithm of the probability that the logits give it.
+        The action's index, and the logarithm of the probability that the logits give it.
     """
     if len(logits) == 1:  # sigmoid is written with tanh so that it never overflows
         z = logits[0]

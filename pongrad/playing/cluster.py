@@ -246,8 +246,8 @@ class Cluster:
         """Have an actor start on every core: Ray puts it where one is free, or becomes free."""
         if now < self._next_start:
             return
-        places = int(ray.cluster_resources().get("CPU", 0))
-        wanted = places if self._most is None else min(places, self._most + len(self._unfit))
+        cores = int(ray.cluster_resources().get("CPU", 0))
+        wanted = cores if self._most is None else min(cores, self._most + len(self._unfit))
         for _ in range(wanted - len(self.workers) - len(self._starting) - len(self._unfit)):
             self._starting.append(RemoteWorker(self._shared, self._broadcast))
 

@@ -45,7 +45,7 @@ def play(
     else:
         player = _Player(agent, agent.vision, len(games) * (until + 1), emulator)
         played = [player.serialise([[player.play(game, until)] for game in games])]
-    segments = [place for part in played for place in part.segments()]
+    segments = [slot for part in played for slot in part.segments()]
     return [rollout for ((rollout, _),) in segments], [game for ((_, game),) in segments]
 
 
@@ -65,7 +65,7 @@ def play_on(
     hold_probability: float,
     emulator: Environment,
 ) -> SerialisedRollouts:
-    """Play exactly `steps` steps in each place; a game that ends is followed by the `stride`-th after it.
+    """Play exactly `steps` steps in each slot; a game that ends is followed by the `stride`-th after it.
 
     Args:
         agent, games, emulator: see `play`.
@@ -74,23 +74,23 @@ def play_on(
         hold_probability: how the agent explores, see `exploration.held_action`.
 
     Returns:
-        The segments played in each place, at least one.
+        The segments played in each slot, at least one.
     """
     if isinstance(agent.vision, FrameStack):
         return play_side_by_side(agent, games, steps, stride, hold_probability)
     room = len(games) * 2 * steps  # should every game end at its first step
     player = _Player(agent, agent.vision, room, emulator)
-    places = []
+    slots = []
     for game in games:
-        place = []
+        slot = []
         left = steps
         while left:
-            place.append(player.play(game, left, hold_probability))
-            played, *_, game = place[-1]
+            slot.append(player.play(game, left, hold_probability))
+            played, *_, game = slot[-1]
             left -= played
             game = next_game(game, stride)
-        places.append(place)
-    return player.serialise(places)
+        slots.append(slot)
+    return player.serialise(slots)
 
 
 class _Player:
@@ -166,12 +166,12 @@ class _Player:
         self._row += steps + 1
         return steps, after.frames - game.frames, emulator_seconds, after
 
-    def serialise(self, places: list[list[Played]]) -> SerialisedRollouts:
+    def serialise(self, slots: list[list[Played]]) -> SerialisedRollouts:
         """All that has been played."""
         indptr, indices, values, actions, log_probabilities, crowded = self._rollout_buffer
         rows, inputs = self._row, self._rollout_buffer[0][self._row]
         return SerialisedRollouts(
-            places,
+            slots,
             Inputs(indptr[: rows + 1], indices[:inputs], values[:inputs]).to_bytes(),
             actions[:rows].tobytes(),
             log_probabilities[:rows].tobytes(),

@@ -19,7 +19,7 @@ class Rollout:
     Attributes:
         inputs: the network's inputs.
         next_observation: the network's input after the last step, one step.
-        actions: uint8, places in the agent's `actions`.
+        actions: uint8, indices into the agent's `actions`.
         log_probabilities: float64, the logarithms of the probabilities that they were drawn with.
         rewards: float32, points won or lost by the step.
         lives_lost: bool, whether the step has cost a life.
@@ -71,14 +71,14 @@ class SerialisedRollouts:
     """Serialised rollouts of several games: a few bytes objects are sent faster than many arrays.
 
     Attributes:
-        places: of each segment in each place: its steps, `frames`, `emulator_seconds` and the game after it.
+        slots: of each segment in each slot: its steps, `frames`, `emulator_seconds` and the game after it.
         inputs: the inputs of all steps of all segments, each segment followed by its `next_observation`; the
             arrays of `Inputs` or of `Frames`.
         actions, log_probabilities, rewards, lives_lost, crowded: as many; entries of the rows of
             `next_observation` are undefined.
     """
 
-    places: list[list["Played"]]
+    slots: list[list["Played"]]
     inputs: tuple[bytes, ...]
     actions: bytes
     log_probabilities: bytes
@@ -87,18 +87,18 @@ class SerialisedRollouts:
     crowded: bytes
 
     def segments(self) -> list[list[Segment]]:
-        """The segments played in each place; their arrays are read-only views."""
+        """The segments played in each slot; their arrays are read-only views."""
         inputs: Any = (Inputs if len(self.inputs) == 3 else Frames).from_bytes(*self.inputs)
         actions = np.frombuffer(self.actions, np.uint8)
         log_probabilities = np.frombuffer(self.log_probabilities, np.float64)
         rewards = np.frombuffer(self.rewards, np.float32)
         lives_lost = np.frombuffer(self.lives_lost, np.bool_)
         crowded = np.frombuffer(self.crowded, np.bool_)
-        places: list[list[Segment]] = []
+        slots: list[list[Segment]] = []
         start = 0
-        for place in self.places:
-            places.append([])
-            for steps, frames, emulator_seconds, game in place:
+        for slot in self.slots:
+            slots.append([])
+            for steps, frames, emulator_seconds, game in slot:
                 end = start + steps
                 rollout = Rollout(
                     inputs.slice(start, end),
@@ -111,9 +111,9 @@ class SerialisedRollouts:
                     frames,
                     emulator_seconds,
                 )
-                places[-1].append((rollout, game))
+                slots[-1].append((rollout, game))
                 start = end + 1
-        return places
+        return slots
 
 
 Played = tuple[int, int, float, Game]
@@ -121,5 +121,5 @@ Played = tuple[int, int, float, Game]
 
 
 def next_game(game: Game, stride: int) -> Game:
-    """The game that follows in the place of this one: itself while it is not over."""
+    """The game that follows in the slot of this one: itself while it is not over."""
     return game.successor(stride) if game.over else game

@@ -24,7 +24,7 @@ from pongrad.vision.frames import SIDE, STACK, Frames, FrameStack, Grey
 def play_side_by_side(
     agent: Agent, games: Sequence[Game], steps: int, stride: int | None, hold_probability: float
 ) -> SerialisedRollouts:
-    """Play so many steps in each place.
+    """Play so many steps in each slot.
 
     Args:
         agent: who plays.
@@ -35,33 +35,33 @@ def play_side_by_side(
         hold_probability: how the agent explores, see `exploration.held_action`.
 
     Returns:
-        The segments played in each place, at least one.
+        The segments played in each slot, at least one.
     """
     assert isinstance(agent.vision, FrameStack)
     assert len(games) <= ROWS
     frame_buffer = batch_acting.FrameBuffer(agent.vision)
     emulators = _emulators(agent.game)
     rows = _rows(games)
-    places = [
-        _Place(agent, agent.vision, frame_buffer, row, emulators[row], game, stride, hold_probability)
+    slots = [
+        _Slot(agent, agent.vision, frame_buffer, row, emulators[row], game, stride, hold_probability)
         for row, game in zip(rows, games, strict=True)
     ]
     for _ in range(steps):
-        playing = [place for place in places if not place.ended]
+        playing = [slot for slot in slots if not slot.ended]
         if not playing:
             break
-        for place in playing:
-            place.begin()
+        for slot in playing:
+            slot.begin()
         logits = batch_acting.logits(agent.network, frame_buffer, agent.logits)
-        for place in playing:
-            place.act(logits[place.row])
-    for place in places:
-        place.finish()
-    return _serialise(places)
+        for slot in playing:
+            slot.act(logits[slot.row])
+    for slot in slots:
+        slot.finish()
+    return _serialise(slots)
 
 
 def _rows(games: Sequence[Game]) -> list[int]:
-    """Each game's row: by its number, or by its place where two would have the same."""
+    """Each game's row: by its number, or by its slot where two would have the same."""
     rows = [game.number % ROWS for game in games]
     return rows if len(set(rows)) == len(rows) else list(range(len(games)))
 
@@ -75,7 +75,7 @@ def _emulators(game: str) -> list[Environment]:
     return emulators
 
 
-class _Place:
+class _Slot:
     """One row of the batch: a game, or one after the other, and what has been written down of it."""
 
     def __init__(
@@ -169,23 +169,23 @@ class _Place:
         self._game = after
 
 
-def _serialise(places: Sequence[_Place]) -> SerialisedRollouts:
+def _serialise(slots: Sequence[_Slot]) -> SerialisedRollouts:
     newest, first = [], 0
-    for place in places:
-        for steps, *_ in place.segments:
+    for slot in slots:
+        for steps, *_ in slot.segments:
             newest.append(np.arange(first + STACK - 1, first + STACK + steps))
             first += STACK + steps
-    frames = np.stack([frame for place in places for frame in place.frames])
+    frames = np.stack([frame for slot in slots for frame in slot.frames])
 
     def column(name: str, kind: type) -> bytes:
-        return np.concatenate([np.array(getattr(place, name), kind) for place in places]).tobytes()
+        return np.concatenate([np.array(getattr(slot, name), kind) for slot in slots]).tobytes()
 
     return SerialisedRollouts(
-        [place.segments for place in places],
+        [slot.segments for slot in slots],
         Frames(frames, np.concatenate(newest)).to_bytes(),
         column("actions", np.uint8),
         column("log_probabilities", np.float64),
         column("rewards", np.float32),
         column("lives_lost", np.bool_),
-        np.zeros(sum(len(place.actions) for place in places), np.bool_).tobytes(),
+        np.zeros(sum(len(slot.actions) for slot in slots), np.bool_).tobytes(),
     )

@@ -128,11 +128,11 @@ class Workers:
         Args:
             games: games that are not over.
             function: plays pieces, as `play` does.
-            take_piece: is called with each game's place and what the function gives of a piece.
+            take_piece: is called with each game's slot and what the function gives of a piece.
             stopping: polled ten times a second; true cancels.
 
         Yields:
-            Each game's place and its end, in the order given, as soon as it can be had.
+            Each game's slot and its end, in the order given, as soon as it can be had.
         """
         size = self._shared.games_side_by_side or 1
         groups = [range(i, min(i + size, len(games))) for i in range(0, len(games), size)]
@@ -142,14 +142,14 @@ class Workers:
 
         def next_piece() -> _Task | None:
             begun = [group for group in groups if not all(i in done for i in group)][: 2 * max(1, len(self))]
-            ready = [places for group in begun if (places := [i for i in group if i in waiting])]
+            ready = [slots for group in begun if (slots := [i for i in group if i in waiting])]
             if not ready:
                 return None
-            places = min(ready, key=lambda places: (min(waiting[i].step for i in places), places))
-            return _Task(places, weights, (function, [waiting.pop(i) for i in places], PIECE))
+            slots = min(ready, key=lambda slots: (min(waiting[i].step for i in slots), slots))
+            return _Task(slots, weights, (function, [waiting.pop(i) for i in slots], PIECE))
 
-        def take(places: list[int], answer: tuple[Sequence[Any], list[Game]]) -> None:
-            for i, rollout, game in zip(places, *answer, strict=True):
+        def take(slots: list[int], answer: tuple[Sequence[Any], list[Game]]) -> None:
+            for i, rollout, game in zip(slots, *answer, strict=True):
                 take_piece(i, rollout, game)
                 (done if game.over else waiting)[i] = game
 
@@ -184,7 +184,7 @@ class Workers:
             hold_probability: how the agent explores, see `exploration.held_action`.
 
         Yields:
-            The segments played in the place of each game.
+            The segments played in the slot of each game.
 
         Raises:
             Interrupted: `stopping` said so.
@@ -192,7 +192,7 @@ class Workers:
         """
         games = list(games)
         behind = self._shared.version - 1
-        dealt = out = 0  # places dealt, and times yielded
+        dealt = out = 0  # slots dealt, and times yielded
         played: dict[int, list[Segment]] = {}
         side_by_side = self._shared.games_side_by_side
 
@@ -202,25 +202,25 @@ class Workers:
             if time == times or time > out + 1:
                 return None
             most = side_by_side or max(1, len(games) // (2 * max(1, len(self))))
-            places = range(dealt, dealt + min(most, len(games) - first))
+            slots = range(dealt, dealt + min(most, len(games) - first))
             if time > out:  # these have still to be played on from
-                ready = len(list(itertools.takewhile(lambda place: place - len(games) in played, places)))
-                places = places[: ready if ready == len(places) or not side_by_side else 0]
-            if not places:
+                ready = len(list(itertools.takewhile(lambda slot: slot - len(games) in played, slots)))
+                slots = slots[: ready if ready == len(slots) or not side_by_side else 0]
+            if not slots:
                 return None
-            dealt = places.stop
-            batch = [games[place % len(games)] for place in places]
-            return _Task(places, behind + time, (play_on, batch, steps, len(games), hold_probability))
+            dealt = slots.stop
+            batch = [games[slot % len(games)] for slot in slots]
+            return _Task(slots, behind + time, (play_on, batch, steps, len(games), hold_probability))
 
-        def take(places: range, answer: SerialisedRollouts) -> None:
-            for place, segments in zip(places, answer.segments(), strict=True):
-                played[place] = segments
-                games[place % len(games)] = next_game(segments[-1][1], len(games))
+        def take(slots: range, answer: SerialisedRollouts) -> None:
+            for slot, segments in zip(slots, answer.segments(), strict=True):
+                played[slot] = segments
+                games[slot % len(games)] = next_game(segments[-1][1], len(games))
 
         for _ in self._deal(next_batch, take, stopping, ahead=1):
-            places = range(out * len(games), (out + 1) * len(games))
-            if all(place in played for place in places):
-                yield [played.pop(place) for place in places]
+            slots = range(out * len(games), (out + 1) * len(games))
+            if all(slot in played for slot in slots):
+                yield [played.pop(slot) for slot in slots]
                 out += 1
                 published = self._shared.version - 1 - behind
                 assert published in (0, out), f"{published} publications after {out} rollouts"

@@ -149,12 +149,12 @@ class _Played:
         self._recorded: Recorded = []
         games = first_games(config, Purpose.BENCHMARK)
         for number, played in enumerate(self._play(None)):
-            for place, segments in enumerate(played):
+            for slot, segments in enumerate(played):
                 for rollout, after in segments:
                     if 1 <= number <= updates:
                         actions = [agent.actions[action] for action in rollout.actions]
-                        self._recorded.append((games[place], actions, after))
-                    games[place] = next_game(after, len(games))
+                        self._recorded.append((games[slot], actions, after))
+                    games[slot] = next_game(after, len(games))
         self._frames = sum(after.frames - game.frames for game, _, after in self._recorded)
 
     def _play(self, learner: Learner | None) -> Iterator[list[list[Segment]]]:

@@ -113,7 +113,7 @@ class Checkpoint:
             if (game.id, game.seed, game.purpose) != (start.id, start.seed, start.purpose):
                 raise ValueError(f"{game.id} from seed {game.seed}, want {start.id} from seed {start.seed}")
             if game.number % len(first.games) != start.number:
-                raise ValueError(f"game {game.number} in the place of game {start.number}")
+                raise ValueError(f"game {game.number} in the slot of game {start.number}")
 
 
 def _check_alike(what: str, tensors: Tensors, like: Tensors) -> None:

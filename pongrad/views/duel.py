@@ -131,10 +131,10 @@ class Opponent:
         """What it does for the next four frames."""
         agent = self._agent
         if isinstance(agent.vision, FrameStack):
-            place = agent.decide(duel.greys)
+            action = agent.decide(duel.greys)
         else:
-            place = agent.decide(agent.vision.preprocessing_args(duel.screen))
-        return getattr(Action, agent.action_names[place])
+            action = agent.decide(agent.vision.preprocessing_args(duel.screen))
+        return getattr(Action, agent.action_names[action])
 
 
 class Play:

@@ -38,7 +38,7 @@ class StepTrace:
         maps: how strongly each filter fires in each place, [filters, rows, columns] of each convolution.
         probabilities: of each of the agent's actions [actions].
         value: the return that the network expects; None if it has no such output.
-        action: the place in the agent's `actions` of what it does.
+        action: what it does, an index into the agent's `actions`.
     """
 
     inputs: NDArray[np.float32]

@@ -49,9 +49,9 @@ def scale(distance: int) -> int:
 
 def sizes(rows: int, columns: int, classes: int) -> tuple[int, int]:
     """How many inputs there are for offsets in space and in time, on a screen of this shape."""
-    places = (2 * int(SCALE[rows - 1]) + 1) * (2 * int(SCALE[columns - 1]) + 1)
+    offsets = (2 * int(SCALE[rows - 1]) + 1) * (2 * int(SCALE[columns - 1]) + 1)
     near = (2 * REACH_ROWS + 1) * (2 * REACH_COLUMNS + 1)
-    return classes * (classes + 1) // 2 * places, classes * near
+    return classes * (classes + 1) // 2 * offsets, classes * near
 
 
 @compiled()
@@ -86,8 +86,8 @@ def _gather(now: Pixels, before: Pixels, columns: int, far: int, points: Int64s)
                 j += 1
             if (j < len(before) and before[j] == code) == moved:
                 continue
-            place, kind = code // CLASSES, code % CLASSES
-            row, column = place // columns, place % columns
+            pixel, kind = code // CLASSES, code % CLASSES
+            row, column = pixel // columns, pixel % columns
             gathered = False
             if far >= 0:
                 for i in range(count):
@@ -124,7 +124,7 @@ def relative_offsets(
         classes: of colours.
         first: the number of the first such input; see `sizes`.
         points: int64 [3, MOST_POINTS], to write in.
-        given: int64 [inputs], when each input was last given; place 0 counts the calls.
+        given: int64 [inputs], when each input was last given; index 0 counts the calls.
         indices: uint16, receives the inputs.
         values: int8, receives a 1 for each.
 
@@ -137,7 +137,7 @@ def relative_offsets(
     found, crowded = select_points(now, before, columns, points)
     most_rows, most_columns = SCALE[rows - 1], SCALE[columns - 1]
     wide = 2 * most_columns + 1
-    places = (2 * most_rows + 1) * wide
+    offsets = (2 * most_rows + 1) * wide
     count = 0
     for j in range(found):
         for i in range(j):
@@ -148,15 +148,15 @@ def relative_offsets(
                 a, b = b, a
             kinds = points[2, b] * (points[2, b] + 1) // 2 + points[2, a]
             below, right = scale(points[0, b] - points[0, a]), scale(points[1, b] - points[1, a])
-            place = first + kinds * places + (below + most_rows) * wide + right + most_columns
-            if given[place] != time:
-                given[place] = time
-                indices[count] = place
+            index = first + kinds * offsets + (below + most_rows) * wide + right + most_columns
+            if given[index] != time:
+                given[index] = time
+                indices[count] = index
                 values[count] = 1
                 count += 1
-    first += classes * (classes + 1) // 2 * places
+    first += classes * (classes + 1) // 2 * offsets
     wide = 2 * REACH_COLUMNS + 1
-    places = (2 * REACH_ROWS + 1) * wide
+    offsets = (2 * REACH_ROWS + 1) * wide
     for j in range(found):
         row, column, kind = points[0, j], points[1, j], points[2, j]
         for i in range(len(before)):
@@ -165,10 +165,10 @@ def relative_offsets(
             if below < -REACH_ROWS:
                 break  # all others lie lower still
             if below <= REACH_ROWS and abs(right) <= REACH_COLUMNS and old % CLASSES == kind:
-                place = first + kind * places + (below + REACH_ROWS) * wide + right + REACH_COLUMNS
-                if given[place] != time:
-                    given[place] = time
-                    indices[count] = place
+                index = first + kind * offsets + (below + REACH_ROWS) * wide + right + REACH_COLUMNS
+                if given[index] != time:
+                    given[index] = time
+                    indices[count] = index
                     values[count] = 1
                     count += 1
     return count, crowded
