@@ -1,5 +1,7 @@
 """What the README shows works as it stands there."""
 
+import itertools
+import json
 import re
 import shlex
 from pathlib import Path
@@ -64,3 +66,21 @@ def test_the_python_names_exist():
     import pongrad
 
     assert pongrad.Classic is Classic and callable(pongrad.train)
+
+
+def test_scores_of_other_games_are_those_measured():
+    """Of both seeds: the best agent's after 2 and 10 million frames, then those of training games."""
+
+    def written(score):
+        return f"{score:,.0f}" if score >= 100 else f"{score:.1f}"
+
+    results = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "games.json").read_text())
+    table = OTHER_GAMES.split("| game | random play |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == 8
+    for row in table:
+        name, _, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        measured = results[f"ALE/{name.replace(' ', '')}-v5"]
+        what = itertools.product(("mean_score", "last_100_in_training"), (2_000_000, 10_000_000))
+        for cell, (key, frames) in zip(cells, what, strict=False):
+            runs = [measured.get(f"seed {seed}, {frames} frames") for seed in (171, 172)]
+            assert cell == ", ".join(written(run[key]) for run in runs if run), name
