@@ -44,7 +44,7 @@ def test_a_change_in_a_called_functions_file_is_seen(package):
     assert printed(package)[0] == "5.0"
     layers = package / "network" / "layers.py"
     text = layers.read_text()
-    assert text.count("out[unit] += value * weights[pixel, unit]") == 1
+    assert text.count("out[unit] += value * weights[index, unit]") == 1
     changed = time.time()
     layers.write_text(text.replace("out[unit] += value *", "out[unit] += 2 * value *"))
     assert printed(package)[0] == "10.0" and len(cached(package)) == 2
