@@ -285,7 +285,7 @@ def test_references():
     assert reference("CartPole-v1") == Reference() and Reference().beaten_above is None
     assert reference("ALE/Breakout-v5").human_normalised(1.7) == 0
     assert reference("ALE/Breakout-v5").human_normalised(30.5) == pytest.approx(1)
-    assert reference("ALE/Breakout-v5 difficulty=1 mode=4") == Reference()  # nobody has published any
+    assert reference("ALE/Breakout-v5 difficulty=1 mode=4") == Reference()  # none are published
     assert reference("ALE/Pong-v5 mode=1") == Reference(duel=True)
     assert reference("ALE/Breakout-v5 full_action_space=true").human == 30.5
 

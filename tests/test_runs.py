@@ -63,7 +63,7 @@ def test_two_runs_cannot_share_a_folder(small):
     resumed(small.config)
 
 
-def test_whoever_is_refused_keeps_nobody_out(small):
+def test_a_refused_run_releases_its_lock(small):
     """A notebook keeps the last exception, and with it all that it has seen."""
     with pytest.raises(UserError, match="holds a run already") as first:
         Training(replace(small.config, resume=False), time.monotonic())

@@ -20,6 +20,7 @@ import itertools
 import json
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -76,12 +77,10 @@ class RunFolder:
             ) from error
         folder = RunFolder(path)
         folder.lock()
-        with contextlib.ExitStack() as on_error:
-            on_error.callback(folder.close)
+        with folder.closed_on_error():
             if (path / "config.json").exists():
                 raise UserError(f"{path} holds a run already: add --resume, or give another --run")
             folder.write_config(config)
-            on_error.pop_all()
         return folder
 
     @staticmethod
@@ -127,6 +126,15 @@ class RunFolder:
         """Let others train here."""
         if self._lock:
             self._lock.release()
+
+    @contextlib.contextmanager
+    def closed_on_error(self) -> Iterator[None]:
+        """Let others train here if the `with` block raises: a notebook keeps the exception, so the lock."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def write_config(self, config: Recipe, seen: Survey | None = None) -> None:
         """Write how the run is made and when it is to stop; a resumed run may have been given a later end.

@@ -121,10 +121,8 @@ class Training:
             self.folder.lock()
         else:
             self.folder = RunFolder.create(config)
-        with contextlib.ExitStack() as on_error:
-            on_error.callback(self.folder.close)
+        with self.folder.closed_on_error():
             self._prepare(started, say)
-            on_error.pop_all()
 
     def _prepare(self, started: float, say: Callable[[str], None]) -> None:
         """Make everything that learns, or load it."""
